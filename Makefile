@@ -1,0 +1,53 @@
+# Everything runs in .venv, which `make install` makes; no target needs it activated.
+
+# The oldest supported Python first: what runs there runs on the newer ones.
+# Each candidate is tried, because a version manager may offer a name that it cannot run.
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+CODE := $(wildcard schemas detectors streams loadtest tests)
+
+.PHONY: help install demo test lint types format kafka bench clean
+
+help: ## say what the targets do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Made again when the dependencies change; a second run finds the stamp and downloads nothing.
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "driftline needs Python 3.11 or newer; set PYTHON=/path/to/python" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: $(STAMP) ## make .venv with driftline and what its tests need
+
+demo: install ## play the whole story on an embedded Kafka and Redis
+	@$(BIN)/driftline demo
+
+test: lint types kafka ## lint, types and every test, on a real Kafka and a real Redis
+	$(BIN)/python -m pytest
+
+lint: install ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## mypy --strict
+	$(BIN)/mypy $(CODE)
+
+format: install ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Without Java or Maven the tests that need the broker say so themselves; with CI=true they fail.
+kafka: install ## fetch Apache Kafka for the tests into .cache
+	@$(BIN)/python -m tests.services.kafka || test "$$CI" != true
+
+bench: install ## events per CPU-second through the whole pipeline
+	$(BIN)/python -m loadtest throughput
+
+clean: ## remove what was made or fetched
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

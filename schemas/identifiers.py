@@ -1,0 +1,104 @@
+"""Names that several parts must agree on: streams, event ids, hash tags of Redis Cluster, default topics.
+
+Ids are deterministic (P3): a 128-bit BLAKE2b hash of what makes an event this event. By the birthday bound, two of
+10^12 ids coincide with a probability below 2e-15.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final, Literal, NamedTuple
+
+ID_BYTES: Final = 16
+"""128 bits: the width of a UUID, and short enough to read out to a colleague."""
+
+PREDICTIONS: Final = "predictions"
+FEATURES: Final = "features"
+LABELS: Final = "labels"
+CONTROL: Final = "driftline.control"
+ALERTS: Final = "driftline.alerts"
+RETRAIN: Final = "driftline.retrain"
+DEAD_LETTERS: Final = "driftline.dead-letters"
+JOURNAL: Final = "driftline.journal"
+
+Transition = Literal["opened", "escalated", "resolved"]
+"""What happens to an alert."""
+
+
+class StreamKey(NamedTuple):
+    """What statistics are kept apart by: one version of one model in one part (DESIGN §3)."""
+
+    model: str
+    version: str
+    variant: str
+
+
+def event_id(*parts: str | int) -> str:
+    """Return the id of the event that `parts` describe: 32 hexadecimal digits.
+
+    Every part is preceded by its type and its length in bytes, so no two lists of parts give the same bytes:
+    ("ab", "c") and ("a", "bc") differ, and so do 1 and "1".
+    """
+    digest = blake2b(digest_size=ID_BYTES)
+    for part in parts:
+        # Lone surrogates cannot come out of JSON, but an id must exist for whatever string there is.
+        kind, data = ("s", part.encode("utf-8", "surrogatepass")) if isinstance(part, str) else ("i", b"%d" % part)
+        digest.update(f"{kind}{len(data)}:".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def alert_id(
+    stream: StreamKey,
+    *,
+    kind: str,
+    subject: str,
+    window_end_ms: int,
+    epoch: str | int,
+    segment: str = "",
+    revision: int = 1,
+) -> str:
+    """Return the id that an alert keeps over its life: made of the window that opened it.
+
+    Args:
+        stream: the model, version and variant that it is about.
+        kind: the family of the monitor.
+        subject: the feature or metric.
+        window_end_ms: end of the window that opened it, event time.
+        epoch: the decision epoch (R8), so that other thresholds make other alerts.
+        segment: canonical text of the segment; empty for all of the traffic.
+        revision: which evaluation of that window (R4).
+    """
+    return event_id("alert", *stream, segment, kind, subject, window_end_ms, revision, epoch)
+
+
+def transition_id(alert: str, transition: Transition, *, window_end_ms: int, revision: int = 1) -> str:
+    """Return the CloudEvents id of one event in the life of `alert`, caused by the window that ends there."""
+    return event_id("transition", alert, transition, window_end_ms, revision)
+
+
+def task_tag(group: str, partition: int) -> str:
+    """Return the hash tag, braces included, that all Redis keys of task `partition` of `group` share.
+
+    `group` is whatever tells two sets of tasks in one Redis apart, for example "driftline.predictions".
+
+    Raises:
+        ValueError: `group` contains a brace, which would end the tag early and spread the keys over slots.
+    """
+    return _tag(f"task:{group}:{partition}")
+
+
+def model_tag(model: str) -> str:
+    """Return the hash tag, braces included, that all Redis keys of the evaluator of `model` share.
+
+    Raises:
+        ValueError: `model` contains a brace.
+    """
+    return _tag(f"model:{model}")
+
+
+def _tag(text: str) -> str:
+    if "{" in text or "}" in text:
+        message = f"a hash tag cannot contain braces: {text!r}"
+        raise ValueError(message)
+    return f"{{{text}}}"

@@ -1,0 +1,74 @@
+"""The `monitors` of a model: what is watched, and what is watched when nothing is said."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, model_validator
+
+from schemas.settings import Strict, not_empty
+
+Task = Literal["binary", "multiclass", "regression"]
+"""What kind of answer a model gives."""
+
+DriftSubject = Literal["features", "prediction", "score"]
+PerformanceMetric = Literal["accuracy", "precision", "recall", "f1", "roc_auc", "mae", "rmse"]
+SequentialMetric = Literal["error_rate"]
+
+METRICS: Final[dict[Task, tuple[PerformanceMetric, ...]]] = {
+    "binary": ("accuracy", "precision", "recall", "f1", "roc_auc"),
+    "multiclass": ("accuracy", "precision", "recall", "f1"),
+    "regression": ("mae", "rmse"),
+}
+"""The performance metrics that a task has, in the order they are shown; all of them are the default."""
+
+SEQUENTIAL_TASKS: Final[frozenset[Task]] = frozenset({"binary", "multiclass"})
+"""Tasks whose outcomes are right or wrong, so that there is an error rate to watch."""
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Monitor(Strict):
+    """One entry of `monitors`: exactly one family, and which of its subjects or metrics."""
+
+    drift: Annotated[tuple[DriftSubject, ...], BeforeValidator(_as_list), AfterValidator(not_empty)] | None = None
+    """Compare the distribution of these with the reference."""
+    performance: (
+        Annotated[tuple[PerformanceMetric, ...], BeforeValidator(_as_list), AfterValidator(not_empty)] | None
+    ) = None
+    """Compute these over each window of labelled predictions."""
+    sequential: SequentialMetric | None = None
+    """Watch this from outcome to outcome."""
+
+    @model_validator(mode="after")
+    def _one_family(self) -> "Monitor":
+        if sum(part is not None for part in (self.drift, self.performance, self.sequential)) != 1:
+            message = "one of drift, performance, sequential in each entry"
+            raise ValueError(message)
+        return self
+
+
+def default_monitors(task: Task) -> tuple[Monitor, ...]:
+    """Return what is watched when a model says nothing: everything that its reference and its labels allow."""
+    monitors = [Monitor(drift=("features", "prediction", "score")), Monitor(performance=METRICS[task])]
+    if task in SEQUENTIAL_TASKS:
+        monitors.append(Monitor(sequential="error_rate"))
+    return tuple(monitors)
+
+
+def check_monitors(monitors: tuple[Monitor, ...], task: Task) -> None:
+    """Refuse what `task` cannot have.
+
+    Raises:
+        ValueError: a metric that the task does not have; the message says what it may have.
+    """
+    if not monitors:
+        message = "at least one monitor, or no `monitors` at all for the default ones"
+        raise ValueError(message)
+    metrics = {metric for monitor in monitors for metric in monitor.performance or ()}
+    if not metrics <= set(METRICS[task]):
+        message = f"for task {task} the performance metrics {', '.join(METRICS[task])}"
+        raise ValueError(message)
+    if task not in SEQUENTIAL_TASKS and any(monitor.sequential for monitor in monitors):
+        message = f"for task {task} no sequential monitor: it has no error rate"
+        raise ValueError(message)

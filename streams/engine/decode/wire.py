@@ -1,0 +1,79 @@
+"""The typed struct of each model's records: what the fast path of the ordinary decoder reads in one C call per record.
+
+Every model's struct is tagged with its name, so one decoder reads a mixed batch. Features the reference does not know are
+refused by the fast path; the slow path counts them and teaches their names to the struct (``MAX_LEARNT`` at most, as
+undecoded ``Raw``), so that a producer who always sends one more feature does not stay on the slow path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from schemas.events import Scalar, Variant
+
+if TYPE_CHECKING:
+    from streams.engine.plan import Model
+
+MAX_LEARNT = 64
+"""Unknown feature names that one model's struct learns; beyond it unknown features are no longer noticed one by one."""
+
+_CELL = {"numeric": float | None, "boolean": bool | None, "categorical": str | int | float | None}
+
+
+@dataclass(slots=True)
+class Wire:
+    """One model's wire form. ``features`` are the model's columns that come from the features object, in order."""
+
+    model: Model
+    columns: int
+    features: list[int]
+    learnt: list[str] = field(default_factory=list)
+
+    def struct(self, kind: str) -> type[msgspec.Struct]:
+        """The struct; ``kind`` is ``predictions`` or ``features``."""
+        columns = self.model.columns.all
+        cells: list[tuple[str, Any, Any]] = [(f"f{i}", _CELL[columns[c].kind], None) for i, c in enumerate(self.features)]
+        names = {f"f{i}": columns[c].name for i, c in enumerate(self.features)}
+        cells += [(f"u{i}", msgspec.Raw, msgspec.Raw()) for i in range(len(self.learnt))]
+        names |= {f"u{i}": name for i, name in enumerate(self.learnt)}
+        inner = msgspec.defstruct(
+            "Features", cells, rename=names, gc=False, forbid_unknown_fields=len(self.learnt) < MAX_LEARNT
+        )
+        fields: list[Any]
+        if kind == "features":
+            fields = [("id", str), ("event_time", int | str), ("features", inner), ("computed_at", int | str | None, None)]
+            return msgspec.defstruct(
+                "Event", fields, rename={"id": "entity_id"}, tag_field="feature_set", tag=self.model.name, gc=False
+            )
+        fields = [
+            ("id", str),
+            ("model_version", str),
+            ("event_time", int | str),
+            ("features", inner, msgspec.field(default_factory=inner)),
+            ("prediction", self._type_of("prediction"), None),
+            ("score", float | None, None),
+            ("variant", Variant, "champion"),
+            ("scores", dict[str, float] | None, None),
+            ("latency_ms", float | None, None),
+            ("status", str, "ok"),
+            ("request_id", str | None, None),
+            ("value", float | None, None),
+            ("segments", dict[str, str], msgspec.field(default_factory=dict)),
+        ]
+        return msgspec.defstruct(
+            "Event", fields, rename={"id": "prediction_id"}, tag_field="model", tag=self.model.name, gc=False
+        )
+
+    def _type_of(self, name: str) -> Any:  # noqa: ANN401  # a type expression
+        at = self.model.columns.find(name, name)
+        return Scalar if at is None else _CELL[self.model.columns.all[at].kind]
+
+
+def wire_of(model: Model, learnt: list[str]) -> Wire:
+    """The wire form of a model as its columns stand now."""
+    columns = model.columns.all
+    features = [i for i, c in enumerate(columns) if c.source == "feature"]
+    return Wire(model, len(columns), features, learnt)

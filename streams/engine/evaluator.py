@@ -1,0 +1,326 @@
+"""The evaluator of one model: reads the closed panes of all tasks, decides, and keeps what it decided.
+
+It is one more shard: its own head (cursors, detector states, alerts, retrain policy), its own outbox, the same commit. Three
+families and the retrain policy are state machines over their own ordered sequences; ``run`` moves each as far as the tasks'
+clocks allow. A command takes effect between two runs, and the cursors say between which decisions (R9), so that a replay can
+stop at the same place (``limit``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+
+from schemas.alerts import Evidence
+from schemas.config import ModelConfig
+from schemas.control import Approve, Command, RetrainFailed, RetrainStarted, RetrainSucceeded
+from schemas.identifiers import model_tag
+from streams.engine import announce, drift_family, performance_family, retrain, sequential_family, snapshot
+from streams.engine.families import Book, supersede
+from streams.engine.kernels.clock import NEVER
+from streams.engine.retrain import Policy, Tick
+from streams.engine.sequential_family import Series
+from streams.engine.shape import HEADER
+from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
+from streams.engine.windows import MAX_WINDOWS, closed_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from schemas.config import Topics
+    from schemas.outbox import OutboxEvent
+    from streams.engine.alerts import Change
+    from streams.engine.plan import Model
+    from streams.engine.store import Cell, Commit, Store
+    from streams.engine.task import Progress
+    from streams.engine.windows import Window
+
+DRIFT_RESULTS, PERFORMANCE_RESULTS = "drift-results", "performance-results"
+"""Kinds of cells in the evaluator's shard: one JSON record per evaluated window."""
+RETENTION = 30 * 86_400_000
+"""Evaluated windows are kept for 30 days of event time."""
+_RANGES = 256
+"""Windows whose offsets are remembered for the training range of a request."""
+_HEAD = b"eval"
+_UNSET = -1
+
+
+class Cursors(msgspec.Struct, array_like=True):
+    """How far each family is: every window (or pane) that starts before it is decided. The policy's is a time."""
+
+    drift: int = _UNSET
+    performance: int = _UNSET
+    sequential: int = _UNSET
+    retrain: int = NEVER
+
+
+class EvaluatorHead(msgspec.Struct):
+    """The state of an evaluator."""
+
+    cursors: Cursors = msgspec.field(default_factory=Cursors)
+    drift: Book = msgspec.field(default_factory=Book)
+    performance: Book = msgspec.field(default_factory=Book)
+    sequential: Book = msgspec.field(default_factory=Book)
+    series: dict[str, Series] = msgspec.field(default_factory=dict)
+    policy: Policy = msgspec.field(default_factory=Policy)
+    ranges: dict[str, list[tuple[int, int, dict[int, tuple[int, int]]]]] = msgspec.field(default_factory=dict)
+    control: dict[int, int] = msgspec.field(default_factory=dict)
+    next_event: int = 0
+    kept_from: int = 0
+    windows: int = 0
+    alerts: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """How far all tasks are: least watermark, least label clock (not beyond the watermark), start of the first pane."""
+
+    watermark: int
+    labels: int
+    first: int
+
+
+def frontier(model: str, progress: Sequence[Progress | None]) -> Frontier | None:
+    """The least of all tasks; None while one of them does not know the model yet."""
+    rows = [p.models.get(model) if p is not None else None for p in progress]
+    known = [r for r in rows if r is not None]
+    if len(known) < len(rows) or not known:
+        return None
+    watermark = min(r[0] for r in known)
+    labels = min(min(r[0], r[1]) for r in known) if all(r[1] != NEVER for r in known) else NEVER
+    first = min(r[2] for r in known)
+    return Frontier(watermark, labels, first) if first < -NEVER else None
+
+
+class Evaluator:
+    """One model's evaluator. ``shards`` are all tasks of its group, by partition; ``recorded`` gives the wall clock as text."""
+
+    def __init__(
+        self,
+        model: Model,
+        shards: Sequence[str],
+        group: str,
+        topics: Topics,
+        recorded: Callable[[], str],
+        body: bytes | None = None,
+    ) -> None:
+        """From its shard's last body, or new. Raises StateCorrupt or StateNewer."""
+        self.model, self.shards, self._group, self._topics, self._recorded = model, shards, group, topics, recorded
+        self.shard = model_tag(f"{group}:{model.name}")
+        where = f"{self.shard} head"
+        self.head = EvaluatorHead() if body is None else snapshot.unpack(_HEAD, body, EvaluatorHead, where)
+        self.events: list[tuple[int, OutboxEvent]] = []
+        self._through: dict[str, int] = {}
+        self._put: list[tuple[Cell, bytes]] = []
+        self._drop: list[Cell] = []
+        self.changed = False
+
+    def run(self, store: Store, progress: Sequence[Progress | None], limit: Cursors | None = None) -> bool:
+        """Decide what can be decided, up to ``MAX_WINDOWS`` windows a family; True when there may be more at once."""
+        at = frontier(self.model.name, progress)
+        if at is None:
+            return False
+        model, cursors = self.model, self.head.cursors
+        if cursors.drift == _UNSET:
+            # The first window is final only when the watermark has passed it: before that an earlier one may still appear.
+            first = at.first // model.window * model.window
+            if at.watermark < first + model.window + model.lateness:
+                return False
+            self.head.cursors = cursors = Cursors(first, first, first, NEVER)
+            self.head.kept_from = first
+            self.changed = True
+        more = self._drift(store, at, limit.drift if limit else -NEVER)
+        if model.labelled:
+            more |= self._performance(store, at, limit.performance if limit else -NEVER)
+            more |= self._sequential(store, at, limit.sequential if limit else -NEVER)
+            self._retrain(at, limit)
+        self._forget(store)
+        return more
+
+    # -- families -----------------------------------------------------------------------------------------------------
+
+    def _windows(
+        self, store: Store, family: str, kind: str, first: int, last: int, length: int, stop: int
+    ) -> list[Window]:
+        """The next windows of a family, and how far it will be complete after them (``_through``)."""
+        last = min(last // length * length, stop)
+        found: list[Window] = []
+        if last > first:
+            found = list(closed_windows(store, self.shards, kind, self.model.name, first, last, length))
+        self._through[family] = found[-1].end if len(found) == MAX_WINDOWS else max(last, first)
+        self.changed |= bool(found)
+        return found
+
+    def _drift(self, store: Store, at: Frontier, stop: int) -> bool:
+        model, head = self.model, self.head
+        last = at.watermark - model.lateness
+        windows = self._windows(store, "drift", FEATURES, head.cursors.drift, last, model.window, stop)
+        for window in windows:
+            changes, records = drift_family.step(head.drift, model, window)
+            self._keep(DRIFT_RESULTS, window, records)
+            self._remember("predictions", window)
+            self._announce(changes)
+            head.cursors.drift = window.end
+            head.windows += 1
+        return len(windows) == MAX_WINDOWS
+
+    def _performance(self, store: Store, at: Frontier, stop: int) -> bool:
+        model, head = self.model, self.head
+        last = at.labels - model.lateness - model.maturity if at.labels != NEVER else 0
+        first = head.cursors.performance
+        windows = self._windows(store, "performance", PERFORMANCE, first, last, model.window, stop)
+        for window in windows:
+            changes, records = performance_family.step(head.performance, model, window)
+            self._keep(PERFORMANCE_RESULTS, window, records)
+            self._announce(changes)
+            head.cursors.performance = window.end
+            head.windows += 1
+        return len(windows) == MAX_WINDOWS
+
+    def _sequential(self, store: Store, at: Frontier, stop: int) -> bool:
+        model, head = self.model, self.head
+        config = model.config
+        last = at.labels - model.lateness if at.labels != NEVER else 0
+        panes = self._windows(store, "sequential", ARRIVALS, head.cursors.sequential, last, model.pane, stop)
+        for pane in panes:
+            self._remember("labels", pane)
+            labels = sum(int(vector[HEADER]) for _, vector in pane.streams.values())
+            if isinstance(config, ModelConfig) and config.retrain is not None:
+                head.policy.ticks.append(Tick(pane.end, labels))
+            if isinstance(config, ModelConfig) and config.sequential:
+                self._announce(sequential_family.step(head.sequential, head.series, model, pane))
+            head.cursors.sequential = pane.end
+        return len(panes) == MAX_WINDOWS
+
+    def _retrain(self, at: Frontier, limit: Cursors | None) -> None:
+        """Let the policy see everything that all families it listens to have decided."""
+        config = self.model.config
+        if not isinstance(config, ModelConfig) or config.retrain is None or at.labels == NEVER:
+            return
+        through = [self._through["sequential"]]
+        if "drift" in config.retrain.on:
+            through.append(self._through["drift"])
+        if "performance" in config.retrain.on:
+            through.append(self._through["performance"] + self.model.maturity)
+        least = limit.retrain if limit is not None and self.reached(limit) else min(through)
+        self._publish_requests(retrain.advance(self.head.policy, self.model, least))
+        if self.head.policy.through > self.head.cursors.retrain:
+            self.head.cursors.retrain = self.head.policy.through
+            self.changed = True
+
+    def reached(self, limit: Cursors) -> bool:
+        """Whether every family has decided what lies before the cursors of a journaled command."""
+        mine = self.head.cursors
+        pairs = ((mine.drift, limit.drift), (mine.performance, limit.performance), (mine.sequential, limit.sequential))
+        return all(a >= b for a, b in pairs)
+
+    # -- commands -----------------------------------------------------------------------------------------------------
+
+    def command(self, command: Command, partition: int, offset: int) -> bool:
+        """Apply a command read at ``offset`` of the control topic; True when it changed something (it is journaled then)."""
+        self.head.control[partition] = offset + 1
+        self.changed = True
+        policy, time = self.head.policy, max(self.head.policy.through, 0)
+        match command:
+            case Approve():
+                request = retrain.command(policy, "approve", command.request)
+                if request is not None:
+                    self._publish_requests([("requested", request, time)])
+            case RetrainStarted():
+                request = retrain.command(policy, "started", command.request)
+            case RetrainFailed():
+                request = retrain.command(policy, "failed", command.request)
+            case RetrainSucceeded():
+                request = retrain.command(policy, "succeeded", command.request)
+                if request is not None:
+                    self._supersede(command.model_version, time)
+        return request is not None
+
+    def _supersede(self, version: str, time: int) -> None:
+        evidence = Evidence(statistic="superseded", n=0, config_hash=self.model.decision)
+        for family, book in (
+            ("drift", self.head.drift),
+            ("performance", self.head.performance),
+            ("sequential", self.head.sequential),
+        ):
+            self._announce(supersede(book, self.model.name, family, version, time, evidence), tell_policy=False)  # type: ignore[arg-type]
+        self.head.policy.queue.clear()
+
+    # -- what leaves --------------------------------------------------------------------------------------------------
+
+    def _announce(self, changes: list[Change], *, tell_policy: bool = True) -> None:
+        for change in changes:
+            self.emit(announce.alert(change, self._group, self._topics, self._recorded()))
+            self.head.alerts[change.transition] = self.head.alerts.get(change.transition, 0) + 1
+        if tell_policy:
+            retrain.take(self.head.policy, self.model, changes)
+
+    def _publish_requests(self, requests: list[tuple[retrain.Verb, retrain.Request, int]]) -> None:
+        for verb, request, time in requests:
+            offsets = {
+                topic: self._offsets(kind, request.since, request.decided)
+                for kind, topic in (("predictions", self._topics.predictions), ("labels", self._topics.labels))
+            }
+            args = (self.model, verb, request, time, offsets, self._group, self._topics, self._recorded())
+            self.emit(announce.retrain(*args))
+            self.changed = True
+
+    def emit(self, event: OutboxEvent) -> None:
+        """Put an event (or a journal entry) into the outbox of the next commit."""
+        self.events.append((self.head.next_event, event))
+        self.head.next_event += 1
+
+    def _remember(self, kind: str, window: Window) -> None:
+        """Keep the offsets of a window (arrival panes: of the window they lie in) for a training range."""
+        start = window.start // self.model.window * self.model.window
+        ranges = self.head.ranges.setdefault(kind, [])
+        if ranges and ranges[-1][0] == start:
+            merged = dict(ranges[-1][2])
+            for task, (low, high) in window.offsets.items():
+                old = merged.get(task, (low, high))
+                merged[task] = (min(low, old[0]), max(high, old[1]))
+            ranges[-1] = (start, start + self.model.window, merged)
+        else:
+            ranges.append((start, start + self.model.window, dict(window.offsets)))
+        del ranges[:-_RANGES]
+
+    def _offsets(self, kind: str, since: int, until: int) -> dict[str, tuple[int, int]]:
+        """The lowest and highest offset by partition of the remembered windows that touch [since, until)."""
+        found: dict[int, tuple[int, int]] = {}
+        for start, end, by_task in self.head.ranges.get(kind, []):
+            if start < until and end > since:
+                for task, (low, high) in by_task.items():
+                    old = found.get(task, (low, high))
+                    found[task] = (min(low, old[0]), max(high, old[1]))
+        return {str(task): span for task, span in sorted(found.items())}
+
+    def _keep(self, kind: str, window: Window, records: list[dict[str, object]]) -> None:
+        data = orjson.dumps(records, option=orjson.OPT_SORT_KEYS)
+        self._put.append(((kind, self.model.name, window.start), data))
+
+    def _forget(self, store: Store) -> None:
+        """Drop results older than the retention, one window's length at a time."""
+        limit = (self.head.cursors.drift - RETENTION) // self.model.window * self.model.window
+        if limit <= self.head.kept_from:
+            return
+        for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS):
+            name = self.model.name
+            self._drop.extend((kind, name, at) for at in store.starts(self.shard, kind, name, 0, limit))
+        self.head.kept_from = limit
+
+    def stage(self, commit: Commit) -> None:
+        """Write the whole state, the new results and the new events into ``commit``."""
+        commit.put.extend(self._put)
+        commit.drop.extend(self._drop)
+        commit.outbox.extend((sequence, snapshot.pack(b"outb", event)) for sequence, event in self.events)
+        commit.body = snapshot.pack(_HEAD, self.head)
+        commit.progress = snapshot.pack(b"curs", self.head.cursors)
+
+    def committed(self) -> list[tuple[int, OutboxEvent]]:
+        """The staged commit is done: returns the events that may be published now."""
+        events = self.events
+        self.events, self._put, self._drop, self.changed = [], [], [], False
+        return events

@@ -1,0 +1,113 @@
+"""What the three families of decisions share: conditions by stream and subject, and the steps of a closed window.
+
+Each family is a state machine over its own ordered sequence of closed windows (or panes), so that its decisions depend on
+those alone, and not on how far the other families happen to be (P2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.identifiers import StreamKey, event_id
+from streams.engine.alerts import Change, Condition, close, judge, name, rejecting
+
+if TYPE_CHECKING:
+    from schemas.alerts import Evidence, Family, Severity
+    from schemas.config import Confirmation
+    from streams.engine.plan import Model
+
+
+class Book(msgspec.Struct):
+    """The conditions of one family, by stream ("version\\x1fvariant") and subject; and how many alerts each stream has open."""
+
+    conditions: dict[str, dict[str, Condition]] = msgspec.field(default_factory=dict)
+    incidents: dict[str, str] = msgspec.field(default_factory=dict)
+    superseded: list[str] = msgspec.field(default_factory=list)
+
+    def condition(self, stream: StreamKey, subject: str) -> Condition:
+        """The condition of a cell, made when it is new."""
+        return self.conditions.setdefault(stream_text(stream), {}).setdefault(subject, Condition())
+
+    def has_open(self, stream: StreamKey) -> bool:
+        """Whether any alert of a stream is open."""
+        return any(c.open for c in self.conditions.get(stream_text(stream), {}).values())
+
+
+def stream_text(stream: StreamKey) -> str:
+    """A stream of a known model as one text."""
+    return f"{stream.version}\x1f{stream.variant}"
+
+
+def decide(
+    book: Book,
+    model: Model,
+    stream: StreamKey,
+    family: Family,
+    subject: str,
+    *,
+    rejected: bool,
+    severity: Severity,
+    window: tuple[int, int],
+    time: int,
+    confirm: Confirmation,
+    evidence: Evidence,
+    summary: str,
+    since: int | None = None,
+) -> Change | None:
+    """One decided cell: the change of its alert, if any, with ids, incident and sequence filled in."""
+    condition = book.condition(stream, subject)
+    was_open = book.has_open(stream)
+    cooldown = model.config.alerts.cooldown
+    transition = judge(
+        condition, rejected=rejected, severity=severity, window=window, confirm=confirm, cooldown=cooldown
+    )
+    if transition is None:
+        return None
+    if transition == "opened":
+        name(condition, stream, family, subject, model.decision)
+        key = stream_text(stream)
+        if not was_open:
+            book.incidents[key] = event_id("incident", *stream, family, window[1], model.decision)
+        condition.incident = book.incidents[key]
+    condition.sequence += 1
+    if since is None:
+        since = min((w[0] for w in rejecting(condition)), default=window[0])
+    return Change(transition, stream, family, subject, condition, window, time, since, evidence, summary)
+
+
+def supersede(book: Book, model: str, family: Family, version: str, time: int, evidence: Evidence) -> list[Change]:
+    """A new version took over: the open alerts of all others resolve, and they are not judged any more."""
+    changes = []
+    for key, subjects in sorted(book.conditions.items()):
+        old, variant = key.split("\x1f", 1)
+        if old == version:
+            continue
+        for subject, condition in sorted(subjects.items()):
+            if condition.open:
+                window = (condition.opened, max(time, condition.opened))
+                close(condition, window[1])
+                condition.sequence += 1
+                summary = f"{model} {old}: {subject} resolved, because version {version} took over"
+                stream = StreamKey(model, old, variant)
+                changes.append(
+                    Change(
+                        "resolved",
+                        stream,
+                        family,
+                        subject,
+                        condition,
+                        window,
+                        window[1],
+                        window[0],
+                        evidence,
+                        summary,
+                        "superseded",
+                    )
+                )
+        if old not in book.superseded:
+            book.superseded.append(old)
+    if version in book.superseded:
+        book.superseded.remove(version)
+    return changes

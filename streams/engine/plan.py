@@ -1,0 +1,206 @@
+"""What is watched: each model or feature set with its times, classes and references, compiled for the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from detectors.performance import layout
+from schemas.config import FeatureSetConfig, ModelConfig, decision_hash
+from schemas.errors import ReferenceMismatch
+from streams.engine.dictionary import Columns
+from streams.engine.shape import HEADER, Shape, lay_out
+from streams.engine.truth import Truths
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from detectors.reference import Reference
+
+MAX_STREAMS = 64
+"""Versions x variants of one model that one task follows: more is a producer's mistake (a timestamp as the version)."""
+REGRESSION, BINARY = 0, 2
+"""``Model.task_code``: the number of classes, none for a regression."""
+
+
+class References(Protocol):
+    """Where the reference of a version comes from."""
+
+    def reference_for(self, model: str, version: str) -> Reference | None:
+        """The version's own reference, or None when it uses the model's."""
+        ...
+
+
+@dataclass(slots=True)
+class Model:
+    """One model or feature set. Times in ms. ``streams`` grows as versions and variants are met, and never shrinks."""
+
+    index: int
+    name: str
+    config: ModelConfig | FeatureSetConfig
+    pane: int
+    window: int
+    lateness: int
+    idle: int
+    maturity: int
+    horizon: int
+    columns: Columns
+    default: Shape
+    reference: Reference
+    classes: tuple[str, ...]
+    task_code: int
+    decision: str
+    truth: Truths
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
+    streams: dict[tuple[str, str], int] = field(default_factory=dict)
+    stream_shapes: list[Shape] = field(default_factory=list)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether predictions of it are remembered for their labels."""
+        return isinstance(self.config, ModelConfig)
+
+    @property
+    def outcome_width(self) -> int:
+        """The width of one outcome vector."""
+        if not isinstance(self.config, ModelConfig):
+            return 0
+        return layout.width(self.config.task, len(self.classes))
+
+    @property
+    def arrival_width(self) -> int:
+        """The width of an arrival pane's vector: header and one outcome vector."""
+        return HEADER + self.outcome_width
+
+    @property
+    def performance_width(self) -> int:
+        """The width of a performance pane's vector: header, then the outcomes up to maturity, then those up to the horizon."""
+        return HEADER + 2 * self.outcome_width
+
+    def add_reference(self, reference: Reference) -> Shape:
+        """Lay out a reference of one of the model's versions."""
+        if reference.shape_hash not in self.shapes:
+            self.shapes[reference.shape_hash] = lay_out(reference, self.columns)
+            self.references[reference.shape_hash] = reference
+            _know_classes(self)
+        return self.shapes[reference.shape_hash]
+
+    def stream(self, version: str, variant: str, references: References | None) -> int:
+        """The index of a stream, made when it is new (its reference is looked up then); -1 beyond ``MAX_STREAMS``."""
+        at = self.streams.get((version, variant))
+        if at is None:
+            if len(self.streams) >= MAX_STREAMS:
+                return -1
+            own = references.reference_for(self.name, version) if references is not None else None
+            at = self.streams[version, variant] = len(self.streams)
+            self.stream_shapes.append(self.default if own is None else self.add_reference(own))
+        return at
+
+    def class_of_code(self) -> NDArray[np.int64]:
+        """The class of every code of the prediction column; a code beyond the end, or unseen, is the last-resort class."""
+        at = self.columns.find("prediction", "prediction")
+        codes = {} if at is None else self.columns.all[at].categories.codes
+        return np.array([self.class_of_text(text) for text in codes], np.int64)
+
+    def class_of_text(self, text: str) -> int:
+        """The class index of a label or prediction: binary knows positive (1) and the rest (0), multiclass has "other" last."""
+        if isinstance(self.config, ModelConfig) and self.config.task == "binary":
+            return int(text == self.classes[1])
+        return self.classes.index(text) if text in self.classes else len(self.classes) - 1
+
+    @property
+    def other_class(self) -> int:
+        """The class of an answer that nobody knows."""
+        return 0 if self.task_code == BINARY else max(0, len(self.classes) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All models of one group of topics, in the order of their indices."""
+
+    group: str
+    models: tuple[Model, ...]
+    future: int
+
+    @property
+    def by_name(self) -> dict[str, Model]:
+        """The models by name."""
+        return {m.name: m for m in self.models}
+
+
+def compile_plan(
+    group: str,
+    configs: Mapping[str, ModelConfig] | Mapping[str, FeatureSetConfig],
+    references: Mapping[str, Sequence[Reference]],
+    future: int,
+) -> Plan:
+    """The plan of a group: ``references[name]`` is the model's own reference and then those of its versions.
+
+    Raises ReferenceMismatch when a reference does not fit the task that the configuration names.
+    """
+    return Plan(group, tuple(_model(i, n, c, references[n]) for i, (n, c) in enumerate(sorted(configs.items()))), future)
+
+
+def _model(index: int, name: str, config: ModelConfig | FeatureSetConfig, references: Sequence[Reference]) -> Model:
+    reference, *versions = references
+    windows = config.windows
+    labels = config.labels if isinstance(config, ModelConfig) else None
+    classes = _classes(name, config, reference)
+    columns = Columns()
+    shape = lay_out(reference, columns)
+    model = Model(
+        index=index,
+        name=name,
+        config=config,
+        pane=windows.pane,
+        window=windows.size,
+        lateness=windows.lateness,
+        idle=windows.idle,
+        maturity=labels.maturity if labels else 0,
+        horizon=labels.horizon if labels else 0,
+        columns=columns,
+        default=shape,
+        reference=reference,
+        classes=classes,
+        task_code=len(classes),
+        decision=decision_hash(config),
+        truth=Truths(classes, 0 if len(classes) == BINARY else len(classes) - 1),
+    )
+    model.shapes[shape.hash], model.references[shape.hash] = shape, reference
+    _know_classes(model)
+    for other in versions:
+        model.add_reference(other)
+    return model
+
+
+def _know_classes(model: Model) -> None:
+    """The join needs answers and scores even where the reference has no distribution of them, and every class's name."""
+    if not model.labelled:
+        return
+    kind = "categorical" if model.classes else "numeric"
+    if model.columns.find("prediction", "prediction") is None:
+        model.columns.add("prediction", "prediction", kind)
+    at = model.columns.find("prediction", "prediction")
+    if at is not None and model.columns.all[at].kind != "numeric":
+        model.columns.categories(at, [c for c in model.classes if c])
+    if model.columns.find("score", "score") is None:
+        model.columns.add("score", "score", "numeric")
+
+
+def _classes(name: str, config: ModelConfig | FeatureSetConfig, reference: Reference) -> tuple[str, ...]:
+    if not isinstance(config, ModelConfig) or config.task == "regression":
+        return ()
+    if reference.task is not None and reference.task != config.task:
+        what = f"model {name!r} is configured as {config.task}, its reference was built for {reference.task}"
+        raise ReferenceMismatch(what, "set models.*.task to the reference's task, or rebuild the reference")
+    if config.task == "binary":
+        return ("", str(config.positive_class))
+    if not reference.classes:
+        what = f"model {name!r} is multiclass and its reference knows no classes"
+        raise ReferenceMismatch(what, "rebuild the reference from a table with a label or a prediction column")
+    return reference.classes

@@ -1,0 +1,546 @@
+"""One task: partition p of a co-partitioned topic group, from decoded columns to counts that can be committed.
+
+Life cycle: a task is made empty, or ``restore``d from its shard; it takes batches of its partitions in offset order
+(``predictions``, ``labels``), entries of the partition clock (``clock``) and model starts (``start``); ``stage`` writes what
+changed into a commit and ``committed`` forgets what that commit made final. It holds no client and reads no clock.
+
+Quantities: the *watermark* of a model is the largest event time of its predictions here, moved on by the partition's record
+time while the model is silent (R1, R2); the *label clock* is the same for label times (R4). Both start at ``NEVER`` and never
+go back. What a row may still change follows from them alone, so neither batches nor the interleaving of topics matter (P2).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from schemas.errors import Outcome, StateMismatch, StateMissing
+from streams.engine import cells, snapshot
+from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, LabelColumns, PredictionColumns
+from streams.engine.join import Join
+from streams.engine.kernels import clock as clocks
+from streams.engine.kernels import join as joins
+from streams.engine.kernels.clock import EVERY_MODEL, NEVER
+from streams.engine.kernels.fold import add_outcomes, fold
+from streams.engine.shape import HEADER
+from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE, Cell, Commit, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from schemas.outbox import OutboxEvent
+    from streams.engine.plan import Model, Plan, References
+
+_STATUS = {
+    0: Outcome.APPLIED,
+    clocks.LATE: Outcome.LATE,
+    clocks.FUTURE: Outcome.FUTURE,
+    joins.DUPLICATE: Outcome.DUPLICATE,
+    joins.CONFLICT: Outcome.CONFLICT,
+}
+_HEAD = b"task"
+_MAX_STREAMS = 256
+
+
+class ModelClock(msgspec.Struct):
+    """What a task keeps of one model besides its panes. Times in ms, ``NEVER`` before the first record."""
+
+    watermark: int
+    heard: int
+    label_clock: int
+    label_heard: int
+    borrowed: tuple[int, int]
+    begun: tuple[int, int]
+    first: int
+    unknown_features: int
+    streams: list[tuple[str, str, str]]
+
+
+class TaskHead(msgspec.Struct):
+    """The small state of a task, written whole with every commit."""
+
+    offsets: dict[str, int]
+    record_time: dict[str, int]
+    models: dict[str, ModelClock]
+    any_clock: int
+    any_heard: int
+    ledger: dict[str, dict[str, int]]
+    journal: int
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """What evaluators read of a task: per model (watermark, label clock, start of the first pane)."""
+
+    models: dict[str, tuple[int, int, int]]
+    waiting: int = 0
+
+
+class Task:
+    """The state of one task. Arrays have one entry per model of the plan, in its order."""
+
+    def __init__(self, plan: Plan, shard: str, predictions: str, labels: str | None) -> None:
+        """An empty task; ``predictions`` (or the features topic) and ``labels`` are topic names, ``shard`` names its state."""
+        models = plan.models
+        n = len(models)
+        self.plan, self.shard = plan, shard
+        self.topics = (predictions,) if labels is None else (predictions, labels)
+        self.offsets = dict.fromkeys(self.topics, 0)
+        self.record_time = dict.fromkeys(self.topics, NEVER)
+        self.ledger: dict[str, Counter[str]] = {topic: Counter() for topic in self.topics}
+        self.journal = 0
+        self.watermark, self.heard = np.full(n, NEVER), np.full(n, NEVER)
+        self.label_clock, self.label_heard = np.full(n + 1, NEVER), np.full(n + 1, NEVER)
+        self.borrowed, self.label_borrowed = np.zeros(n, np.uint8), np.zeros(n + 1, np.uint8)
+        self.begun: dict[int, tuple[int, int]] = {}
+        self.first = np.full(n, -NEVER)
+        self.unknown_features = np.zeros(n, np.int64)
+        self.own_streams: list[list[int]] = [[] for _ in models]
+        self._own = np.zeros((max(1, n), _MAX_STREAMS), np.int64)
+        self.join = Join(plan)
+        self.open = {
+            FEATURES: cells.Cells(lambda m, s: models[m].stream_shapes[s].width),
+            ARRIVALS: cells.Cells(lambda m, _s: models[m].arrival_width),
+            PERFORMANCE: cells.Cells(lambda m, _s: models[m].performance_width),
+        }
+        self.entries: list[tuple[int, OutboxEvent]] = []
+        self._dropped: list[Cell] = []
+        self._closing: list[tuple[str, int, int]] = []
+        self._pane = np.array([m.pane for m in models], np.int64)
+        self._lateness = np.array([m.lateness for m in models], np.int64)
+        self._idle = np.array([m.idle for m in models], np.int64)
+        self._label_lateness = np.append(self._lateness, self._lateness.min(initial=1 << 40))
+        self._label_idle = np.append(self._idle, self._idle.max(initial=0))
+        self._window = np.array([m.window for m in models], np.int64)
+        self._maturity = np.array([m.maturity for m in models], np.int64)
+        self._classes = [m.class_of_code() for m in models]
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    def predictions(
+        self, columns: PredictionColumns, first: int, last: int, offset: NDArray[np.int64], record_time: NDArray[np.int64]
+    ) -> None:
+        """Take the rows first..last-1 of a decoded batch: one partition's records, in offset order."""
+        topic = self.topics[0]
+        part = slice(first, last)
+        model, event_time = columns.model[part], columns.event_time[part]
+        stream = columns.stream[part]
+        offset, record_time = offset[part], record_time[part]
+        status = np.empty(last - first, np.int8)
+        self.record_time[topic] = clocks.advance(
+            model,
+            event_time,
+            record_time,
+            self.watermark,
+            self.heard,
+            self.borrowed,
+            self.record_time[topic],
+            self._pane,
+            self._lateness,
+            self._idle,
+            self.plan.future,
+            status,
+        )
+        self.offsets[topic] = int(offset[-1]) + 1
+        known = np.flatnonzero(model >= 0)
+        self._name_streams(model[known], stream[known])
+        self._begin(model, event_time, record_time, status)
+        if len(self.topics) > 1:
+            outcomes = self.join.add_predictions(
+                columns.key[part],
+                event_time,
+                model,
+                stream,
+                columns.klass[part],
+                columns.answer[part],
+                status,
+                self._own,
+            )
+            self._add_outcomes(outcomes)
+        applied = np.flatnonzero(status == 0)
+        if len(applied):
+            m = model[applied].astype(np.int64)
+            start = event_time[applied] // self._pane[m] * self._pane[m]
+            np.minimum.at(self.first, m, start)
+            begin = np.zeros(last - first, np.int64)
+            begin[applied] = self.open[FEATURES].place(m, start, stream[applied].astype(np.int64))
+            self._fold(columns, first, last, status, stream, begin, offset)
+        self._count(topic, model, status)
+        for m, unknown in columns.unknown.items():
+            self.unknown_features[m] += int(unknown[part].sum())
+
+    def _fold(
+        self,
+        columns: PredictionColumns,
+        first: int,
+        last: int,
+        status: NDArray[np.int8],
+        stream: NDArray[np.int32],
+        begin: NDArray[np.int64],
+        offset: NDArray[np.int64],
+    ) -> None:
+        """Count the applied rows of each model, shape by shape."""
+        for m, group in columns.features.items():
+            low, high = np.searchsorted(group.rows, (first, last))
+            local = group.rows[low:high] - first
+            at = np.flatnonzero(status[local] == 0)
+            shapes = self.plan.models[m].stream_shapes
+            for s in np.unique(stream[local[at]]).tolist():
+                shape = shapes[s]
+                mine = at[stream[local[at]] == s]
+                rows = local[mine]
+                fold(
+                    group.values,
+                    mine + low,
+                    begin[rows],
+                    offset[rows],
+                    self.open[FEATURES].arena,
+                    shape.column,
+                    shape.categorical,
+                    shape.base,
+                    shape.bins,
+                    shape.table,
+                    shape.table_size,
+                    shape.edges,
+                    shape.slots,
+                )
+
+    def labels(
+        self, columns: LabelColumns, first: int, last: int, offset: NDArray[np.int64], record_time: NDArray[np.int64]
+    ) -> None:
+        """Take the rows first..last-1 of a decoded batch of labels: one partition's records, in offset order."""
+        topic = self.topics[1]
+        part = slice(first, last)
+        model = columns.model[part]
+        offset, record_time = offset[part], record_time[part]
+        status = np.empty(last - first, np.int8)
+        effective = np.zeros(last - first, np.int64)
+        self.record_time[topic] = clocks.advance_labels(
+            np.where(model == UNKNOWN_MODEL, NO_MODEL, model).astype(np.int32),
+            columns.label_time[part],
+            record_time,
+            self.label_clock,
+            self.label_heard,
+            self.label_borrowed,
+            self.record_time[topic],
+            self._label_lateness,
+            self._label_idle,
+            self.plan.future,
+            status,
+            effective,
+        )
+        self.offsets[topic] = int(offset[-1]) + 1
+        outcomes = self.join.add_labels(
+            columns.key[part], effective, model, columns.truth[part], columns.number[part], offset, status
+        )
+        self._add_outcomes(outcomes)
+        self._count(topic, model, status)
+
+    def _count(self, topic: str, model: NDArray[np.int32], status: NDArray[np.int8]) -> None:
+        """Book every row under its one outcome (R6); a waiting label is booked when it is decided."""
+        ledger = self.ledger[topic]
+        ledger[Outcome.DEAD_LETTER] += int(np.count_nonzero(model == NO_MODEL))
+        ledger[Outcome.UNKNOWN_MODEL] += int(np.count_nonzero(model == UNKNOWN_MODEL))
+        counts = np.bincount(status, minlength=8)
+        for code, outcome in _STATUS.items():
+            ledger[outcome] += int(counts[code])
+        if topic != self.topics[0]:
+            del ledger[Outcome.APPLIED]  # of a label, the join knows
+
+    def _add_outcomes(self, outcomes: NDArray[np.uint64]) -> None:
+        """Book joined pairs: by arrival of the label, and by the window of the prediction."""
+        if not len(outcomes):
+            return
+        model, stream = outcomes[:, 0].astype(np.int64), outcomes[:, 1].astype(np.int64)
+        event_time, label_time = outcomes[:, 2].view(np.int64), outcomes[:, 3].view(np.int64)
+        for m in np.unique(model).tolist():
+            mine = np.flatnonzero(model == m)
+            config = self.plan.models[m]
+            e, known = event_time[mine], label_time[mine]
+            arrival = np.maximum(e, known) // config.pane * config.pane
+            window = e // config.window * config.window
+            mature = known <= window + config.window + config.maturity
+            group, s = np.full(len(mine), m), stream[mine]
+            truth = outcomes[mine, 6]
+            number = outcomes[mine, 7] == 1
+            actual = np.zeros(len(mine), np.int64)
+            value = np.where(number, truth.view(np.float64), np.nan)
+            if config.classes:
+                actual = config.truth.classes_of(truth, number)
+            answer = outcomes[mine, 5].view(np.float64)
+            order, klass = outcomes[mine, 8].astype(np.int64), outcomes[mine, 4].astype(np.int64)
+            for kind, start, shift in (
+                (ARRIVALS, arrival, HEADER),
+                (PERFORMANCE, window, np.where(mature, HEADER, HEADER + config.outcome_width)),
+            ):
+                header = self.open[kind].place(group, start, s)
+                begin = header + shift
+                add_outcomes(begin, order, header, self.open[kind].arena, config.task_code, klass, actual, answer, value)
+
+    def _begin(
+        self,
+        model: NDArray[np.int32],
+        event_time: NDArray[np.int64],
+        record_time: NDArray[np.int64],
+        status: NDArray[np.int8],
+    ) -> None:
+        """Note the first event of models that this partition had not seen: where others may let them start (R2)."""
+        if len(self.begun) == len(self.plan.models):
+            return
+        for m in np.unique(model[(model >= 0) & (status != clocks.FUTURE)]).tolist():
+            if m not in self.begun:
+                row = int(np.flatnonzero((model == m) & (status != clocks.FUTURE))[0])
+                self.begun[m] = int(event_time[row]), int(record_time[row])
+
+    def _name_streams(self, model: NDArray[np.int32], stream: NDArray[np.int32]) -> None:
+        """Give streams met for the first time here their number in this shard."""
+        for packed in np.unique(model.astype(np.int64) << 8 | stream).tolist():
+            m, s = packed >> 8, packed & 0xFF
+            if s not in self.own_streams[m]:
+                self._own[m, s] = len(self.own_streams[m])
+                self.own_streams[m].append(s)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def start(self, model: str, event_time: int, record_time: int) -> bool:
+        """Let a model that this partition never saw run from its start; True when that was news (it is journaled then)."""
+        m = self.plan.by_name[model].index
+        news = False
+        for clock, heard, borrowed in (
+            (self.watermark, self.heard, self.borrowed),
+            (self.label_clock, self.label_heard, self.label_borrowed),
+        ):
+            if clock[m] == NEVER:
+                clock[m], heard[m], borrowed[m] = event_time, record_time, 1
+                news = True
+        return news
+
+    def clock(self, topic: str, now: int) -> None:
+        """The partition clock: this topic's partition has no record before ``now`` that the task has not seen (R2)."""
+        self.record_time[topic] = max(self.record_time[topic], now)
+
+    def times(self, predictions_now: int = NEVER, labels_now: int = NEVER) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Watermarks and label clocks, as they stand or as they would stand at later record times; int64[models] each."""
+        n = len(self.watermark)
+        watermark, label_clock = np.empty(n, np.int64), np.empty(n + 1, np.int64)
+        record = max(self.record_time[self.topics[0]], predictions_now)
+        clocks.read_clocks(self.watermark, self.heard, self.borrowed, record, self._idle, watermark)
+        if len(self.topics) == 1:
+            return watermark, watermark
+        record = max(self.record_time[self.topics[1]], labels_now)
+        clocks.read_clocks(self.label_clock, self.label_heard, self.label_borrowed, record, self._label_idle, label_clock)
+        return watermark, np.maximum(label_clock[:n], label_clock[n])
+
+    def ripe(self) -> list[tuple[str, int, int]]:
+        """The open cells that the clocks have passed, (kind, model, start): final once they are committed."""
+        watermark, label_clock = self.times()
+        behind = np.minimum(watermark, label_clock)
+        return [
+            (kind, m, at)
+            for kind, length, passed in (
+                (FEATURES, self._pane, watermark),
+                (ARRIVALS, self._pane, behind),
+                (PERFORMANCE, self._window + self.join.horizon, behind),
+            )
+            for m, at in self.open[kind].open()
+            if passed[m] != NEVER and at + length[m] + self._lateness[m] <= passed[m]
+        ]
+
+    def sealed_before(self, model: Model, evaluated: int) -> int:
+        """Performance cells that start before this are evaluated, and no label can reach them any more."""
+        watermark, label_clock = self.times()
+        behind = int(min(watermark[model.index], label_clock[model.index]))
+        return min(evaluated, behind - model.window - model.horizon - model.lateness) if behind != NEVER else 0
+
+    def crosses_a_pane(
+        self, before: tuple[NDArray[np.int64], NDArray[np.int64]], after: tuple[NDArray[np.int64], NDArray[np.int64]]
+    ) -> bool:
+        """Whether some model's clock passes the end of a pane (and lateness) between two readings of ``times``."""
+        crossed = False
+        for old, new in zip(before, after, strict=True):
+            known = new != NEVER
+            panes = [(t[known] - self._lateness[known]) // self._pane[known] for t in (old, new)]
+            crossed |= bool((panes[1] > panes[0]).any())
+        return crossed
+
+    def next_journal_number(self) -> int:
+        """The number of the next journal entry of this task."""
+        self.journal += 1
+        return self.journal
+
+    def starts_to_declare(self, declared: Mapping[str, tuple[int, int]]) -> list[tuple[str, int, int]]:
+        """Models that this task has seen and nobody has declared: (name, event time, record time)."""
+        models = self.plan.models
+        return [(models[m].name, *begun) for m, begun in sorted(self.begun.items()) if models[m].name not in declared]
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def stage(self, commit: Commit) -> None:
+        """Write everything that changed since the last commit into ``commit``; no record may come before ``committed``."""
+        self._closing = self.ripe()
+        if len(self.topics) > 1:
+            self.join.age(*self.times(), self._pane + self._lateness)
+        for kind, group in self.open.items():
+            for m, at in sorted(group.changed):
+                commit.put.append(((kind, self.plan.models[m].name, at), self._cell(kind, m, at)))
+        for segment, blocks in sorted(self.join.appended.items()):
+            commit.append.append((segment, b"".join(blocks)))
+        commit.cut.extend(self.join.cut)
+        commit.drop.extend(self._dropped)
+        commit.outbox.extend((number, snapshot.pack(b"outb", event)) for number, event in self.entries)
+        commit.body = snapshot.pack(_HEAD, self.head())
+        commit.progress = snapshot.pack(b"prog", self.progress())
+
+    def committed(self) -> list[tuple[int, OutboxEvent]]:
+        """The staged commit is done: forget what it made final; returns the journal entries that may be published now."""
+        for kind, m, at in self._closing:
+            self.open[kind].close(m, at)
+        self._closing.clear()
+        for group in self.open.values():
+            group.changed.clear()
+        self.join.appended.clear()
+        self.join.cut.clear()
+        self._dropped.clear()
+        entries, self.entries = self.entries, []
+        return entries
+
+    def drop(self, kind: str, model: str, start: int) -> None:
+        """Remove a closed cell with the next commit: every reader has passed it (R12)."""
+        self._dropped.append((kind, model, start))
+
+    def _cell(self, kind: str, m: int, at: int) -> bytes:
+        model = self.plan.models[m]
+        names = list(model.streams)
+        return cells.encode(
+            [
+                snapshot.Entry(*names[s], model.stream_shapes[s].hash, snapshot.pack_vector(vector))
+                for s, vector in self.open[kind].vectors(m, at)
+            ]
+        )
+
+    def outcomes(self) -> dict[str, dict[str, int]]:
+        """The ledger: per topic, how many records ended as what. Received = their sum + ``join.waiting`` (P1, R6)."""
+        ledger = {topic: {str(k): v for k, v in sorted(counts.items()) if v} for topic, counts in self.ledger.items()}
+        if len(self.topics) > 1:
+            labels = ledger[self.topics[1]]
+            labels.update({str(Outcome.APPLIED): self.join.applied, str(Outcome.ORPHAN): self.join.orphans})
+        return ledger
+
+    def head(self) -> TaskHead:
+        """The small state as it stands."""
+        models = {}
+        for m in self.plan.models:
+            names = list(m.streams)
+            i = m.index
+            models[m.name] = ModelClock(
+                int(self.watermark[i]),
+                int(self.heard[i]),
+                int(self.label_clock[i]),
+                int(self.label_heard[i]),
+                (int(self.borrowed[i]), int(self.label_borrowed[i])),
+                self.begun.get(i, (NEVER, NEVER)),
+                int(self.first[i]),
+                int(self.unknown_features[i]),
+                [(*names[s], m.stream_shapes[s].hash) for s in self.own_streams[i]],
+            )
+        ledger = self.outcomes()
+        return TaskHead(
+            dict(self.offsets),
+            dict(self.record_time),
+            models,
+            int(self.label_clock[-1]),
+            int(self.label_heard[-1]),
+            ledger,
+            self.journal,
+        )
+
+    def progress(self) -> Progress:
+        """What evaluators need to know."""
+        watermark, label_clock = self.times()
+        return Progress(
+            {
+                m.name: (int(watermark[m.index]), int(label_clock[m.index]), int(self.first[m.index]))
+                for m in self.plan.models
+                if watermark[m.index] != NEVER
+            },
+            self.join.waiting,
+        )
+
+    @classmethod
+    def restore(
+        cls,
+        plan: Plan,
+        shard: str,
+        topics: tuple[str, ...],
+        body: bytes,
+        store: Store,
+        references: References | None,
+    ) -> Task:
+        """The task as its shard was last committed.
+
+        Raises StateCorrupt, StateNewer, or StateMismatch when a stream's panes were laid out by another reference.
+        """
+        task = cls(plan, shard, topics[0], topics[1] if len(topics) > 1 else None)
+        head = snapshot.unpack(_HEAD, body, TaskHead, f"{shard} head")
+        task.offsets.update({t: o for t, o in head.offsets.items() if t in task.offsets})
+        task.record_time.update({t: o for t, o in head.record_time.items() if t in task.record_time})
+        task.journal = head.journal
+        task.label_clock[-1], task.label_heard[-1] = head.any_clock, head.any_heard
+        streams = np.zeros_like(task._own)
+        for name, clock in head.models.items():
+            model = plan.by_name.get(name)
+            if model is None:
+                continue  # a model that is no longer configured: its panes stay where they are, and age out
+            i = model.index
+            task.watermark[i], task.heard[i] = clock.watermark, clock.heard
+            task.label_clock[i], task.label_heard[i] = clock.label_clock, clock.label_heard
+            task.borrowed[i], task.label_borrowed[i] = clock.borrowed
+            if clock.begun[0] != NEVER:
+                task.begun[i] = clock.begun
+            task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
+            for own, (version, variant, shape) in enumerate(clock.streams):
+                s = model.stream(version, variant, references)
+                if s < 0 or model.stream_shapes[s].hash != shape:
+                    what = f"{shard}: the panes of model {name!r} version {version!r} were made with another reference"
+                    remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
+                    raise StateMismatch(what, remedy)
+                task.own_streams[i].append(s)
+                task._own[i, s], streams[i, own] = own, s
+        for topic, counts in head.ledger.items():
+            if topic in task.ledger:
+                task.ledger[topic].update(counts)
+        if len(topics) > 1:
+            task.join.load(store.segments(shard), streams, shard)
+            labels = task.ledger[topics[1]]
+            task.join.orphans = labels.pop(Outcome.ORPHAN, 0)
+            task.join.remembered = labels.pop(Outcome.APPLIED, 0) + task.join.orphans + task.join.waiting
+        task._load_open(store)
+        return task
+
+    def _load_open(self, store: Store) -> None:
+        """Load the cells that the clocks have not passed."""
+        watermark, label_clock = self.times()
+        behind = np.minimum(watermark, label_clock)
+        wanted: list[tuple[str, Cell]] = []
+        for kind, length, passed in (
+            (FEATURES, self._pane, watermark),
+            (ARRIVALS, self._pane, behind),
+            (PERFORMANCE, self._window + self.join.horizon, behind),
+        ):
+            for model in self.plan.models:
+                m = model.index
+                first = 0 if passed[m] == NEVER else int(passed[m] - length[m] - self._lateness[m]) + 1
+                starts = store.starts(self.shard, kind, model.name, first, 1 << 62)
+                wanted.extend((self.shard, (kind, model.name, at)) for at in starts)
+        for (shard, (kind, name, at)), data in zip(wanted, store.cells(wanted), strict=True):
+            where = f"{shard} {kind} of {name} at {at}"
+            if data is None:
+                raise StateMissing(f"{where}: listed and gone", "restore Redis from its backup, or start a new group")
+            model = self.plan.by_name[name]
+            for entry in cells.decode(data, where):
+                s = model.streams[entry.version, entry.variant]
+                self.open[kind].put(model.index, at, s, snapshot.unpack_vector(entry.vector), where)

@@ -1,0 +1,59 @@
+"""From a label as it came to a class: text by its hash, numbers by their bits.
+
+A label waits for its prediction without knowing which model's classes apply, so what is remembered is a 64-bit word: the
+bits of a number, or the hash of a text. A text that is the category text of a number counts as that number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schemas.events import category_text
+from streams.engine.kernels.hashing import hash_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def hash_texts(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """The 64-bit hashes of texts (UTF-8)."""
+    data = [t.encode("utf-8", "surrogatepass") for t in texts]
+    ends = np.cumsum(np.fromiter(map(len, data), np.int64, len(data)))
+    out = np.empty(len(data), np.uint64)
+    hash_spans(np.frombuffer(b"".join(data) + b"\0", np.uint8), ends, out)
+    return out
+
+
+def word_of(text: str) -> tuple[int, bool]:
+    """The word of a label's text, and whether it is a number's."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number) and category_text(number) == text:
+        return int(np.float64(number + 0.0).view(np.uint64)), True
+    return int(hash_texts([text])[0]), False
+
+
+class Truths:
+    """The words of one model's classes."""
+
+    def __init__(self, classes: Sequence[str], other: int) -> None:
+        """``classes`` in the order of their index; ``other`` is the class of any label that is none of them."""
+        words = [word_of(c) for c in classes]
+        self._word = np.array([w for w, _ in words], np.uint64)
+        self._number = np.array([n for _, n in words], bool)
+        self._other = other
+
+    def classes_of(self, truth: NDArray[np.uint64], number: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The class of each label; both arrays are [n]."""
+        found = np.full(len(truth), self._other, np.int64)
+        for k in range(len(self._word)):
+            if k != self._other:
+                found[(truth == self._word[k]) & (number == self._number[k])] = k
+        return found
