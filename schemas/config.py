@@ -31,6 +31,7 @@ from schemas.durations import UNITS_MS, Duration, PositiveDuration
 from schemas.errors import ConfigError
 from schemas.events import category_text
 from schemas.monitors import DriftSubject, Monitor, PerformanceMetric, Task, check_monitors, default_monitors
+from schemas.route import RouteConfig
 from schemas.settings import DeadLetters, HttpConfig, KafkaSettings, RedisConfig, Strict, Topics, not_empty
 
 _SECOND, _MINUTE, _HOUR, _DAY = UNITS_MS["s"], UNITS_MS["m"], UNITS_MS["h"], UNITS_MS["d"]
@@ -256,6 +257,8 @@ class Config(Strict):
     """How often state is committed, in milliseconds."""
     dead_letters: DeadLetters = DeadLetters()
     """What is kept of records that cannot be read."""
+    route: RouteConfig | None = None
+    """Where `driftline route` delivers alerts and retrain requests."""
     models: dict[Name, ModelConfig] = Field(default_factory=dict)
     """The models that are watched, by name."""
     feature_sets: dict[Name, FeatureSetConfig] = Field(default_factory=dict)

@@ -255,7 +255,7 @@ class Host:
         owned.task.entries.append((entry.number, to_event(entry, self.config.topics.journal)))
         owned.dirty = True
 
-    def _starts(self, group: str) -> None:
+    def declare_starts(self, group: str) -> None:
         """Declare the models that our tasks were first to see, and start the ones that others declared (R2)."""
         declared = dict(self.store.model_starts(self.state_group(group)))
         mine = [o for (g, _), o in self.tasks.items() if g == group]
@@ -293,7 +293,7 @@ class Host:
         moved: set[str] = set()
         for group in self.plans:
             if now - self._looked_at.get(group, -interval) >= interval and any(g == group for g, _ in self.tasks):
-                self._starts(group)
+                self.declare_starts(group)
                 self._look_at_cursors(group)
                 self._looked_at[group] = now
                 moved.add(group)
@@ -368,11 +368,16 @@ class Host:
         owned.shard.commit(owned.evaluator.stage)
         self._publish(owned.shard, owned.evaluator.committed())
 
-    def command(self, group: str, command: Command, partition: int, offset: int) -> None:
-        """Let a command from the control topic take effect at its model's evaluator, if it is ours and has not seen it."""
+    def command(self, group: str, command: Command, partition: int, offset: int) -> bool:
+        """Let a command from the control topic take effect at its model's evaluator, if it is ours and has not seen it.
+
+        Returns False when the evaluator's last commit is in doubt: ask again then.
+        """
         owned = self.evaluators.get((group, command.model))
-        if owned is None or owned.shard.in_doubt or offset < owned.evaluator.head.control.get(partition, 0):
-            return
+        if owned is None or offset < owned.evaluator.head.control.get(partition, 0):
+            return True
+        if owned.shard.in_doubt:
+            return False
         head = owned.evaluator.head
         c = head.cursors
         cursors = (c.drift, c.performance, c.sequential, c.retrain)
@@ -389,6 +394,13 @@ class Host:
         )
         owned.evaluator.emit(to_event(entry, self.config.topics.journal))
         self.commit_evaluator(owned)
+        return True
+
+    def control_offsets(self) -> dict[int, int]:
+        """Where the control topic must be read from, by partition, so that no evaluator of ours misses a command."""
+        heads = [e.evaluator.head.control for e in self.evaluators.values()]
+        partitions = {p for head in heads for p in head}
+        return {p: min(head.get(p, 0) for head in heads) for p in partitions}
 
     def _publish(self, shard: Shard, events: list[tuple[int, OutboxEvent]]) -> None:
         for number, event in events:

@@ -1,8 +1,9 @@
 """The Anderson-Darling test on bins.
 
 A = n_e * sum over inner boundaries j of g_j (G_j - F_j)^2, g_j = (p_j + p_{j+1}) / 2 / (F_j (1 - F_j)),
-n_e = nN/(n + N), with F and p from the reference and G from the window. The weight makes
-the tails count as much as the middle, and the cumulative shares make many small moves in one direction add up: it is the best of the tests here for a shift.
+n_e = nN/(n + N), with F and p from the reference and G from the window. The weight makes the tails count as much as the
+middle, and the cumulative shares make many small moves in one direction add up: it is the best of the tests here for a
+shift.
 
 Without drift sqrt(n_e)(G - F) is normal with covariance min(F) (1 - max(F)), so A is a sum of chi-squared variables
 weighted with the eigenvalues of that matrix under g, which depend on the reference alone and are cached.

@@ -3,8 +3,8 @@
 - numeric: p = min(1, 2 min(p_AD, p_chi2)), Anderson-Darling on 20 groups of bins, Pearson's chi-squared on 10; values
   beyond the reference's range count in the first or last group;
 - categorical: chi-squared on the 20 commonest categories and everything else together, known or unseen. Where the rest
-  expects less than 10, pooling would hide new categories behind a common one: it is then tested apart, exactly, and
-  p = min(1, 2 min(p_chi2, p_rest));
+  expects less than 10, pooling would hide new categories behind a common one: it is then tested apart, exactly, with a
+  tenth of the level, p = min(1, p_chi2 / 0.9, p_rest / 0.1);
 - constant in the reference, or one group left after pooling: the share of other values, exact, both samples considered.
 
 Groups are pooled until each expects 10. A window of fewer than 50 values is "insufficient"; up to 200 the p-values come
@@ -47,6 +47,8 @@ SIMULATED_N = 200
 """Up to this many values p-values are simulated."""
 REFERENCE_RATIO = 10
 """How many times larger than the window the reference must be."""
+_REST_SHARE = 0.1
+"""Part of a cell's level that the exact test of rare categories gets: new categories come in floods."""
 _NAMED = 3
 """How many bins a result names."""
 
@@ -57,9 +59,9 @@ class CellResult:
 
     `p_value` is None when there is too little data (`insufficient`). `statistic` is that of the test with the smallest
     p-value, which `method` names. `effect_size` is the corrected PSI over 10 groups and can be slightly below zero,
-    `psi` the same clipped at zero. `n` counts the window's values. `decides_alone`: the reference is smaller than
-    10 n, so windows must not confirm each other. `top` names up to three groups that moved most: (label, share in the reference,
-    share in the window).
+    `psi` the same clipped at zero. `n` counts the window's values. `decides_alone`: the reference is smaller than 10 n,
+    so windows must not confirm each other. `top` names up to three groups that moved most: (label, share in the
+    reference, share in the window).
     """
 
     p_value: float | None
@@ -112,6 +114,7 @@ def _test(seen: View, current: NDArray[np.float64], n: int, draws: int) -> tuple
             *_asymptotic("anderson_darling", seen.reference_fine, np.add.reduceat(current, seen.fine), n, draws),
             *_asymptotic("chi2", seen.reference_coarse, np.add.reduceat(current, seen.coarse), n, draws),
         ]
+        found = [(p * len(found), value, method) for p, value, method in found]
     elif seen.kind == "categories":
         rest = int(seen.reference_coarse[-1])
         if rest * n >= LEAST_EXPECTED * seen.n:
@@ -122,12 +125,14 @@ def _test(seen: View, current: NDArray[np.float64], n: int, draws: int) -> tuple
                 found = _asymptotic("chi2", seen.reference_coarse[:-1], current[:-1], kept, draws)
             if found:
                 new = int(current[-1])
-                found.append((share_p_value(rest, seen.n, new, n), new / n, "exact share of other categories"))
+                found = [(p / (1 - _REST_SHARE), value, method) for p, value, method in found]
+                p = share_p_value(rest, seen.n, new, n)
+                found.append((p / _REST_SHARE, new / n, "exact share of other categories"))
     if not found:
         others = n - int(current[seen.mode])
         return share_p_value(seen.others, seen.n, others, n), others / n, "exact share of other values"
     p, value, method = min(found)
-    return min(1.0, len(found) * p), value, method
+    return min(1.0, p), value, method
 
 
 def _asymptotic(

@@ -131,6 +131,14 @@ class KafkaLog:
             raise as_driftline_error(error.args[0]) from error
         return low, high
 
+    def cached_end(self, topic: str, partition: int) -> int:
+        """The end of a partition as of the last fetch, without asking the broker; 0 before the first."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+        except KafkaException:
+            return 0
+        return max(0, high)
+
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Read a partition again from an offset."""
         self._consumer.seek(TopicPartition(topic, partition, offset or OFFSET_BEGINNING))

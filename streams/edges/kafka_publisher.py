@@ -42,6 +42,11 @@ class KafkaPublisher:
         self.failures = 0
         self.dead_letters = 0
 
+    @property
+    def client(self) -> Any:  # noqa: ANN401  # untyped client
+        """The producer, to ask for metadata with."""
+        return self._producer
+
     def publish(self, event: OutboxEvent, done: Callable[[], None]) -> None:
         """Send an event; again, if it fails."""
 

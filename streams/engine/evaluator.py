@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 DRIFT_RESULTS, PERFORMANCE_RESULTS = "drift-results", "performance-results"
 """Kinds of cells in the evaluator's shard: one JSON record per evaluated window."""
-RETENTION = 30 * 86_400_000
-"""Evaluated windows are kept for 30 days of event time."""
+KEPT_WINDOWS = 1_000
+"""Evaluated windows whose records are kept: a week of ten-minute windows."""
 _RANGES = 256
 """Windows whose offsets are remembered for the training range of a request."""
 _HEAD = b"eval"
@@ -302,8 +302,10 @@ class Evaluator:
         self._put.append(((kind, self.model.name, window.start), data))
 
     def _forget(self, store: Store) -> None:
-        """Drop results older than the retention, one window's length at a time."""
-        limit = (self.head.cursors.drift - RETENTION) // self.model.window * self.model.window
+        """Drop the results of windows that every family has long passed."""
+        cursors = self.head.cursors
+        passed = min(cursors.drift, cursors.performance) if self.model.labelled else cursors.drift
+        limit = passed - KEPT_WINDOWS * self.model.window
         if limit <= self.head.kept_from:
             return
         for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS):

@@ -1,0 +1,1 @@
+"""The commands of `driftline`, one module each; `main` puts them together."""

@@ -1,0 +1,87 @@
+"""One hash of everything that was counted and decided, for "the same after a crash".
+
+Canonical bytes of panes, join tables, ledgers, detector states, alerts and evaluated windows of all shards. No tokens,
+sequences, clocks or wall times are in it, and nothing that depends on which worker owned what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS
+from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streams.engine.evaluator import Evaluator
+    from streams.engine.store import Store
+    from streams.engine.task import Task
+    from streams.host import Host
+
+
+def digest(store: Store, host: Host) -> str:
+    """The digest of all shards that the host owns, as SHA-256 in hex; everything must be committed."""
+    whole = hashlib.sha256()
+    for key, part in sorted(parts(store, host).items()):
+        whole.update(f"{key}={part}\n".encode())
+    return whole.hexdigest()
+
+
+def parts(store: Store, host: Host) -> dict[str, str]:
+    """The digest in parts, by name: what to compare when two digests differ."""
+    found: dict[str, str] = {}
+    for (group, partition), owned in host.tasks.items():
+        for name, data in _task(owned.task).items():
+            found[f"{group}/{partition}/{name}"] = hashlib.sha256(data).hexdigest()
+    for (group, model), owned_evaluator in host.evaluators.items():
+        for name, data in _evaluator(owned_evaluator.evaluator, store).items():
+            found[f"{group}/{model}/{name}"] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def _task(task: Task) -> dict[str, bytes]:
+    out = {"ledger": msgspec.json.encode({**task.outcomes(), "waiting": task.join.waiting}, order="deterministic")}
+    for kind in (FEATURES, ARRIVALS, PERFORMANCE):
+        lines = []
+        for m, at in task.open[kind].open():
+            model = task.plan.models[m]
+            names = list(model.streams)
+            for s, vector in task.open[kind].vectors(m, at):
+                lines.append(f"{model.name}/{names[s]}/{at}".encode() + b":" + vector.astype("<i8").tobytes())
+        out[kind] = b"\n".join(sorted(lines))
+    for name, table in (("predictions", task.join.predictions), ("labels", task.join.labels)):
+        entries = table.occupied().copy()
+        if name == "predictions":
+            _rank_streams(task, entries)
+        rows = entries[np.lexsort(entries.T[::-1])] if len(entries) else entries
+        out[f"{name} table"] = rows.astype("<u8").tobytes()
+    return out
+
+
+def _rank_streams(task: Task, entries: NDArray[np.uint64]) -> None:
+    """Number streams by the order of their names: a process numbers them in the order it meets them."""
+    for model in task.plan.models:
+        names = list(model.streams)
+        rank = np.empty(len(names), np.uint64)
+        rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names), dtype=np.uint64)
+        mine = ((entries[:, 3] >> np.uint64(12)) & np.uint64(0xFFF)) == model.index
+        stream = (entries[mine, 3] >> np.uint64(24)).astype(np.int64) & 0xFF
+        entries[mine, 3] = entries[mine, 3] & ~np.uint64(0xFF << 24) | (rank[stream] << np.uint64(24))
+
+
+def _evaluator(evaluator: Evaluator, store: Store) -> dict[str, bytes]:
+    head = evaluator.head
+    out = {
+        "detectors": msgspec.json.encode([head.drift, head.performance, head.sequential, head.series], order="deterministic"),
+        "policy": msgspec.json.encode([head.policy.flight, head.policy.active, head.policy.decided], order="deterministic"),
+    }
+    for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS):
+        starts = store.starts(evaluator.shard, kind, evaluator.model.name, 0, 1 << 62)
+        cells = store.cells([(evaluator.shard, (kind, evaluator.model.name, at)) for at in starts])
+        out[kind] = b"\n".join(f"{at}:".encode() + (data or b"") for at, data in zip(starts, cells, strict=True))
+    return out

@@ -1,0 +1,104 @@
+"""Health for machines: every ``driftline_`` metric, collected from the worker's state when it is scraped.
+
+Counters of events come from the committed ledgers, so they survive crashes and add up: received = sum of outcomes + waiting.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from streams.engine.kernels.clock import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from streams.worker import Worker
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class WorkerMetrics(Collector):
+    """What one worker exports."""
+
+    def __init__(self, worker: Worker, registry: CollectorRegistry) -> None:
+        """Register with a registry of its own."""
+        self._worker = worker
+        self._commit = Histogram(
+            "driftline_commit_seconds", "Time of one atomic commit of a task.", buckets=_BUCKETS, registry=registry
+        )
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they stand."""
+        worker = self._worker
+        seconds, worker.host.commit_seconds = worker.host.commit_seconds, []
+        for s in seconds:
+            self._commit.observe(s)
+        yield InfoMetricFamily("driftline_build", "The version that runs.", {"version": version("driftline")})
+        yield from self._events()
+        yield from self._times()
+        yield from self._decisions()
+
+    def _events(self) -> Iterator[Metric]:
+        worker = self._worker
+        events = CounterMetricFamily(
+            "driftline_events", "Records by final outcome, from the committed ledger.", labels=["topic", "partition", "outcome"]
+        )
+        waiting = GaugeMetricFamily(
+            "driftline_labels_waiting", "Labels that have met no prediction yet.", labels=["partition"]
+        )
+        lag = GaugeMetricFamily("driftline_lag_records", "Records not yet read.", labels=["topic", "partition"])
+        for owned in list(worker.host.tasks.values()):
+            partition = str(owned.partition)
+            for topic, outcomes in owned.ledger.items():
+                for outcome, count in outcomes.items():
+                    events.add_metric([topic, partition, outcome], count)
+            if len(owned.task.topics) > 1:
+                waiting.add_metric([partition], owned.task.join.waiting)
+        for (topic, number), behind in list(worker.status.lag.items()):
+            lag.add_metric([topic, str(number)], behind)
+        letters = CounterMetricFamily(
+            "driftline_dead_letters_sent", "Dead letters sent since the start of this process.", worker.publisher.dead_letters
+        )
+        yield from (events, waiting, lag, letters)
+
+    def _times(self) -> Iterator[Metric]:
+        names = ["model", "partition"]
+        watermark = GaugeMetricFamily(
+            "driftline_watermark_timestamp_seconds", "Event time up to which predictions are complete.", labels=names
+        )
+        label_clock = GaugeMetricFamily(
+            "driftline_label_clock_timestamp_seconds", "Event time up to which labels are complete.", labels=names
+        )
+        for owned in list(self._worker.host.tasks.values()):
+            for name, (mark, labels, _) in owned.task.progress().models.items():
+                watermark.add_metric([name, str(owned.partition)], mark / 1000)
+                if labels != NEVER and len(owned.task.topics) > 1:
+                    label_clock.add_metric([name, str(owned.partition)], labels / 1000)
+        yield from (watermark, label_clock)
+
+    def _decisions(self) -> Iterator[Metric]:
+        worker = self._worker
+        windows = CounterMetricFamily("driftline_windows_evaluated", "Windows that were decided.", labels=["model"])
+        alerts = CounterMetricFamily("driftline_alerts", "Transitions of alerts.", labels=["model", "transition"])
+        is_open = GaugeMetricFamily("driftline_alerts_open", "Alerts that are open.", labels=["model"])
+        for owned in list(worker.host.evaluators.values()):
+            head, name = owned.evaluator.head, owned.evaluator.model.name
+            windows.add_metric([name], head.windows)
+            for transition, count in dict(head.alerts).items():
+                alerts.add_metric([name, transition], count)
+            books = (head.drift, head.performance, head.sequential)
+            subjects = [c for b in books for s in list(b.conditions.values()) for c in list(s.values())]
+            is_open.add_metric([name], sum(c.open for c in subjects))
+        ready = GaugeMetricFamily("driftline_ready", "1 when the worker can work.", value=float(not worker.status.problem))
+        failures = CounterMetricFamily(
+            "driftline_publish_failures", "Deliveries that Kafka refused; each was sent again.", worker.publisher.failures
+        )
+        yield from (windows, alerts, is_open, ready, failures)

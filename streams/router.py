@@ -1,0 +1,202 @@
+"""`driftline route`: a Faust application that takes alerts and retrain requests from Kafka to a webhook.
+
+One agent per topic, one event at a time, in offset order: the events of a model share a key, hence a partition, hence
+their order is kept. An event that cannot be delivered holds up those behind it until `give_up_after`; then it goes to
+the dead letters.
+
+At least once. The offset of an event is committed when, and only when, the endpoint has answered 2xx, or the dead
+letter is acknowledged, or the event is stale. Faust's own acknowledgement is switched off (``acks=False``), because it
+also acknowledges what was merely begun: an event under way when the process is told to stop or an agent raises (issues
+189 and 315 of faust-streaming), and one that is dropped from a buffer during a rebalance; and its search for gaps lets
+one unacknowledged event pass. Not promised: exactly once. A crash between the answer and the commit delivers the one
+event of each topic that was under way a second time, with the same Idempotency-Key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import signal
+import tempfile
+from typing import TYPE_CHECKING, Any, Final
+
+import faust
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from schemas.errors import ConfigError, ConnectionProblem, DriftlineError, TopicMissing
+from streams.edges.kafka_log import REQUEST_S, client_settings
+from streams.edges.webhook import UndeliveredError, Webhook
+from streams.routes.broker import faust_settings
+from streams.routes.parcel import Delivered, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.config import Config
+
+log = logging.getLogger("driftline.route")
+
+# A killed router's partitions are handed on after this. Faust's default is a minute; heartbeats come from a thread of
+# their own, so no slow endpoint can make a living one look dead.
+_SESSION_S: Final = 10.0
+# aiokafka leaves the group when nobody fetched for this long; behind a blocked endpoint a full buffer must not do that.
+_SPARE_S: Final = 300.0
+_CONNECT: Final = "__connect.errors."
+
+
+class Router:
+    """What happens to one record; `app` calls `handle` for each, one at a time per topic."""
+
+    def __init__(self, config: Config, webhook: Webhook, app: faust.App) -> None:
+        """Subscribe the application to both topics."""
+        self._config, self._webhook, self._app = config, webhook, app
+        self._delivered = Delivered()
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        for name in (config.topics.alerts, config.topics.retrain):
+            topic = app.topic(name, key_type=bytes, value_type=bytes, acks=False)
+            app.agent(topic, name=f"route-{name}")(self._consume)
+
+    async def _consume(self, stream: Any) -> None:  # noqa: ANN401  # Faust's stream is generic over untyped values
+        async for event in stream.events():
+            try:
+                await self.handle(event.message)
+            except Exception as error:  # noqa: BLE001  # whatever it is: an agent that raised would skip the record
+                if not self.failed.done():
+                    self.failed.set_result(error)
+                # The process ends now, and the record stays uncommitted. Nothing behind it may be handled before.
+                await asyncio.get_running_loop().create_future()
+
+    async def handle(self, record: Any) -> None:  # noqa: ANN401  # Faust's Message, or any record with its fields
+        """Deliver one record, give it up, or skip it; then commit its offset."""
+        parcel = unpack(record.value)
+        if isinstance(parcel, str):
+            await self._dead_letter(record, "invalid_event", parcel)
+        elif self._delivered.stale(parcel):
+            log.info("skipped event %s: a newer one of %s was delivered", parcel.event_id, parcel.thread)
+        else:
+            try:
+                attempts = await self._webhook.deliver(parcel.event_id, parcel.body, parcel.attributes)
+            except UndeliveredError as error:
+                await self._dead_letter(record, error.reason, str(error))
+            else:
+                self._delivered.add(parcel)
+                log.info(
+                    "delivered event %s (%s) to %s, attempt %d",
+                    parcel.event_id, parcel.type, self._webhook.host, attempts,
+                )  # fmt: skip
+        await self._commit(record)
+
+    async def _commit(self, record: Any) -> None:  # noqa: ANN401  # see handle
+        consumer = self._app.consumer
+        # A partition that went to another router meanwhile is committed by that one, after its own delivery.
+        if record.tp in consumer.assignment():
+            await consumer._commit({record.tp: record.offset + 1})  # noqa: SLF001  # the public one commits acks only
+
+    async def _dead_letter(self, record: Any, reason: str, message: str) -> None:  # noqa: ANN401  # see handle
+        """Write the record to the dead letters and return when Kafka has it (Connect's header names)."""
+        where = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
+        value = record.value or b""
+        given = record.headers or ()
+        headers = list(given.items() if hasattr(given, "items") else given)
+        headers += [(f"{_CONNECT}{name}", text.encode()) for name, text in where.items()]
+        headers += [
+            (f"{_CONNECT}stage", b"TASK_PUT"),
+            (f"{_CONNECT}exception.class.name", reason.encode()),
+            (f"{_CONNECT}exception.message", message.encode("utf-8", "replace")[:1000]),
+            ("driftline.id", "/".join(where.values()).encode()),
+            ("driftline.sha256", hashlib.sha256(value).hexdigest().encode()),
+            ("driftline.bytes", str(len(value)).encode()),
+        ]
+        rules = self._config.dead_letters
+        kept = b"" if rules.payload == "hash" else value[: rules.max_bytes]
+        topic = self._config.topics.dead_letters
+        await self._app.producer.send_and_wait(topic, record.key, kept, None, None, headers)
+        log.error("gave up record %s (%s): %s; it is in %s", "/".join(where.values()), reason, message, topic)
+
+
+def check_topics(config: Config) -> None:
+    """Ask the broker for the topics that are read and written.
+
+    Raises:
+        ConnectionProblem: it does not answer.
+        TopicMissing: one does not exist.
+    """
+    try:
+        found = AdminClient(client_settings(config.kafka)).list_topics(timeout=REQUEST_S).topics
+    except KafkaException as error:
+        reason = error.args[0].str() if isinstance(error.args[0], KafkaError) else "a setting is wrong"
+        what = f"Kafka at {config.kafka['bootstrap.servers']} does not answer ({reason})"
+        raise ConnectionProblem(what, "Start it, or correct kafka.bootstrap.servers and the security settings") from None
+    wanted = (config.topics.alerts, config.topics.retrain, config.topics.dead_letters)
+    if lacking := [name for name in wanted if name not in found]:
+        what = f"Kafka has no topic {', '.join(lacking)}"
+        raise TopicMissing(what, "Make it with `driftline topics create`, or correct `topics` in the configuration")
+
+
+async def _route(config: Config, folder: Path | str) -> None:
+    assert config.route is not None  # noqa: S101 - for the type checker: run_route has looked
+    webhook_config = config.route.webhook
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings = {"broker_session_timeout": _SESSION_S, "broker_heartbeat_interval": _SESSION_S / 4}
+    app = faust.App(
+        f"{config.group}-route",
+        **(settings | faust_settings(config.kafka)),
+        datadir=str(folder),
+        # Faust keeps a topic of its own to elect a leader, and declares topics: neither is needed, and both want rights
+        # that a subscriber need not have (and an admin interface, which the embedded Kafka lacks).
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        broker_max_poll_interval=(webhook_config.give_up_after + webhook_config.timeout) / 1000 + _SPARE_S,
+        # Only the level of log lines about events that take long, which ours may.
+        stream_processing_timeout=webhook_config.give_up_after / 1000 + _SPARE_S,
+        loop=loop,
+    )
+    async with Webhook(webhook_config) as webhook:
+        router = Router(config, webhook, app)
+        app.finalize()
+        stopping, running = asyncio.create_task(stop.wait()), None
+        try:
+            await app.start()
+            log.info(
+                "routing %s and %s to %s", config.topics.alerts, config.topics.retrain, webhook.host
+            )  # fmt: skip
+            running = asyncio.create_task(app.wait())
+            await asyncio.wait({stopping, running, router.failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if running is not None:
+                running.cancel()
+            await app.stop()
+    problem = router.failed.result() if router.failed.done() else app.crash_reason
+    if isinstance(problem, DriftlineError):
+        raise problem
+    if problem is not None:
+        what = f"Routing ended because Kafka or the router failed ({type(problem).__name__}: {problem})"
+        raise ConnectionProblem(what, "Start it again: no event is lost, the last one may come twice") from problem
+    log.info("stopped")
+
+
+def run_route(config: Config) -> None:
+    """Route until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: there is no `route` in the configuration, or its Kafka settings cannot be used.
+        ConnectionProblem: Kafka cannot be reached, or failed for good while routing.
+        TopicMissing: a topic does not exist.
+    """
+    if config.route is None:
+        what = "The configuration has no `route`"
+        raise ConfigError(what, "Add `route: {webhook: {url: https://host/path}}` to say where events go")
+    faust_settings(config.kafka)
+    check_topics(config)
+    # Faust wants a folder although nothing of ours is kept in it.
+    with tempfile.TemporaryDirectory(prefix="driftline-route-") as folder:
+        asyncio.run(_route(config, folder))

@@ -1,0 +1,124 @@
+"""Metrics against counting, their errors against simulation, and the p-value of a drop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.performance import WORSE, Metric, count_classes, count_errors, drop_p_value, metrics
+from tests.oracle import divergences, outcomes
+
+PAIRS = st.integers(2, 5).flatmap(
+    lambda k: st.tuples(st.just(k), st.lists(st.tuples(*[st.integers(0, k - 1)] * 2), min_size=1, max_size=60))
+)
+
+
+@given(PAIRS)
+def test_multiclass_metrics_are_what_counting_gives(case: tuple[int, list[tuple[int, int]]]) -> None:
+    k, rows = case
+    actual, predicted = [a for a, _ in rows], [p for _, p in rows]
+    vector = count_classes(np.array(actual), np.array(predicted), "multiclass", k)
+    found = metrics(vector, "multiclass", [str(i) for i in range(k)])
+    assert {name: m.value for name, m in found.items()} == pytest.approx(outcomes.rates(actual, predicted, k))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 99)), min_size=1, max_size=60))
+def test_binary_metrics_are_what_counting_gives(rows: list[tuple[int, int, int]]) -> None:
+    actual, predicted, bins = np.array(rows).T
+    found = metrics(count_classes(actual, predicted, "binary", 2, (bins + 0.5) / 100), "binary", ("", "yes"))
+    tp = int(((actual == 1) & (predicted == 1)).sum())
+    said, was = int(predicted.sum()), int(actual.sum())
+    assert found["accuracy"].value == pytest.approx((actual == predicted).mean())
+    assert found["precision"].value == (pytest.approx(tp / said) if said else None)
+    assert found["recall"].value == (pytest.approx(tp / was) if was else None)
+    assert found["f1"].value == (pytest.approx(2 * tp / (said + was)) if said + was else None)
+    negatives, positives = bins[actual == 0].tolist(), bins[actual == 1].tolist()
+    both = bool(negatives and positives)
+    expected = pytest.approx(divergences.roc_auc(negatives, positives)) if both else None
+    assert found["roc_auc"].value == expected
+
+
+def simulated(task: str, n: int, seed: int) -> dict[str, Metric]:
+    rng = np.random.default_rng(seed)
+    if task == "regression":
+        label = rng.normal(size=n)
+        return metrics(count_errors(label + rng.normal(0.1, 2, n), label), task, ())
+    k = 2 if task == "binary" else 4
+    actual = rng.choice(k, n, p=[0.8, 0.2] if k == 2 else [0.4, 0.3, 0.2, 0.1])
+    score = np.clip(0.35 * actual + rng.beta(2, 4, n), 0, 1)
+    wrong = rng.random(n) < 0.2
+    predicted = np.where(wrong, rng.integers(0, k, n), actual) if k > 2 else (score > 0.5).astype(int)
+    return metrics(count_classes(actual, predicted, task, k, score if k == 2 else None), task, [""] * k)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_standard_errors_are_the_deviation_over_repeated_samples(task: str) -> None:
+    runs = [simulated(task, 400, seed) for seed in range(500)]
+    for name in runs[0]:
+        deviation = np.std([r[name].value for r in runs])
+        stated = np.mean([r[name].standard_error for r in runs])
+        assert stated == pytest.approx(deviation, rel=0.15), name
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_without_a_change_drops_keep_their_level(task: str) -> None:
+    reference = simulated(task, 5000, 1_000_000)
+    runs = [simulated(task, 300, seed) for seed in range(500)]
+    for name in set(reference) & set(WORSE):
+        # The one reference is itself a draw, whose error moves all p-values together.
+        rejected = sum(drop_p_value(reference[name], r[name], WORSE[name]) <= 0.05 for r in runs)
+        assert rejected <= scipy.stats.binom.ppf(0.999, 500, 0.085), name
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.1, 0.5, 0.95])
+def test_a_drop_of_a_rate_near_zero_or_one_keeps_its_level_in_the_tail(rate: float) -> None:
+    n, big = 100, 10_000
+    reference = Metric(rate, math.sqrt(rate * (1 - rate) / big), big)
+    level = 0.003
+    probability = 0.0
+    for successes in range(n + 1):
+        vector = np.zeros(206, np.int64)
+        vector[[0, 1]] = n, n - successes
+        current = metrics(vector, "binary", ("", "yes"))["accuracy"]
+        if drop_p_value(reference, current, "lower") <= level:
+            probability += float(scipy.stats.binom.pmf(successes, n, rate))
+    assert probability <= 1.7 * level
+
+
+def test_a_real_drop_is_found_and_a_rise_is_not() -> None:
+    before, after = Metric(0.9, 0.003, 10_000), Metric(0.8, 0.02, 400)
+    assert drop_p_value(before, after, "lower") < 1e-4
+    assert drop_p_value(before, after, "higher") > 0.999
+
+
+def test_an_undefined_metric_is_no_drop() -> None:
+    nothing = Metric(None, None, 0)
+    known = Metric(0.9, 0.01, 100)
+    assert drop_p_value(known, nothing, "lower") == 1.0
+    assert drop_p_value(nothing, known, "lower") == 1.0
+    assert drop_p_value(known, Metric(0.1, None, 1), "lower") == 1.0
+
+
+def test_a_perfect_classifier_is_not_certain() -> None:
+    actual = np.array([0] * 20 + [1] * 20)
+    found = metrics(count_classes(actual, actual, "binary", 2, actual * 0.9), "binary", ("", "yes"))
+    for metric in found.values():
+        assert metric.value == 1.0
+        assert (metric.standard_error or 0) > 0.01
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_no_outcomes_define_nothing(task: str) -> None:
+    classes = ["", "yes"] if task == "binary" else ["a", "b", "other"] if task == "multiclass" else []
+    empty = np.zeros({"binary": 206, "multiclass": 11, "regression": 8}[task], np.int64)
+    assert {m.value for m in metrics(empty, task, classes).values()} == {None}
+
+
+def test_a_vector_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="length"):
+        metrics(np.zeros(7, np.int64), "regression", ())
