@@ -62,9 +62,12 @@ class WebhookConfig(Strict):
     """Further headers of each request, for example Authorization."""
 
     @model_validator(mode="after")
-    def _waits_fit(self) -> Self:
+    def _consistent(self) -> Self:
         if not self.first_wait <= self.longest_wait <= self.give_up_after:
             message = "first_wait <= longest_wait <= give_up_after"
+            raise ValueError(message)
+        if urlsplit(self.url).username and any(name.lower() == "authorization" for name in self.headers):
+            message = "a user in url or a header Authorization, not both"
             raise ValueError(message)
         return self
 

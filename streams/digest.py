@@ -7,7 +7,7 @@ sequences, clocks or wall times are in it, and nothing that depends on which wor
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import numpy as np
@@ -16,30 +16,63 @@ from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from streams.engine.evaluator import Evaluator
     from streams.engine.store import Store
     from streams.engine.task import Task
-    from streams.host import Host
 
 
-def digest(store: Store, host: Host) -> str:
-    """The digest of all shards that the host owns, as SHA-256 in hex; everything must be committed."""
+class HasTask(Protocol):
+    """Whatever holds a task."""
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        ...
+
+
+class HasEvaluator(Protocol):
+    """Whatever holds an evaluator."""
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The evaluator."""
+        ...
+
+
+class Holder(Protocol):
+    """Tasks by (group, partition) and evaluators by (group, model): a ``Host``, or a ``StoredState`` that owns nothing."""
+
+    @property
+    def tasks(self) -> Mapping[tuple[str, int], HasTask]:
+        """The tasks."""
+        ...
+
+    @property
+    def evaluators(self) -> Mapping[tuple[str, str], HasEvaluator]:
+        """The evaluators."""
+        ...
+
+
+def digest(store: Store, holder: Holder) -> str:
+    """The digest of everything that is held, as SHA-256 in hex; all of it must be committed."""
     whole = hashlib.sha256()
-    for key, part in sorted(parts(store, host).items()):
+    for key, part in sorted(parts(store, holder).items()):
         whole.update(f"{key}={part}\n".encode())
     return whole.hexdigest()
 
 
-def parts(store: Store, host: Host) -> dict[str, str]:
+def parts(store: Store, holder: Holder) -> dict[str, str]:
     """The digest in parts, by name: what to compare when two digests differ."""
     found: dict[str, str] = {}
-    for (group, partition), owned in host.tasks.items():
-        for name, data in _task(owned.task).items():
+    for (group, partition), held in holder.tasks.items():
+        for name, data in _task(held.task).items():
             found[f"{group}/{partition}/{name}"] = hashlib.sha256(data).hexdigest()
-    for (group, model), owned_evaluator in host.evaluators.items():
-        for name, data in _evaluator(owned_evaluator.evaluator, store).items():
+    for (group, model), held_evaluator in holder.evaluators.items():
+        for name, data in _evaluator(held_evaluator.evaluator, store).items():
             found[f"{group}/{model}/{name}"] = hashlib.sha256(data).hexdigest()
     return found
 

@@ -55,18 +55,19 @@ class Router:
         self._delivered = Delivered()
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         for name in (config.topics.alerts, config.topics.retrain):
-            topic = app.topic(name, key_type=bytes, value_type=bytes, acks=False)
+            # raw: a value that is no event must come to us, and not raise while the stream decodes it.
+            topic = app.topic(name, key_serializer="raw", value_serializer="raw", acks=False)
             app.agent(topic, name=f"route-{name}")(self._consume)
 
     async def _consume(self, stream: Any) -> None:  # noqa: ANN401  # Faust's stream is generic over untyped values
-        async for event in stream.events():
-            try:
+        try:
+            async for event in stream.events():
                 await self.handle(event.message)
-            except Exception as error:  # noqa: BLE001  # whatever it is: an agent that raised would skip the record
-                if not self.failed.done():
-                    self.failed.set_result(error)
-                # The process ends now, and the record stays uncommitted. Nothing behind it may be handled before.
-                await asyncio.get_running_loop().create_future()
+        except Exception as error:  # noqa: BLE001  # whatever it is: an agent that raised would go on behind the record
+            if not self.failed.done():
+                self.failed.set_result(error)
+            # The process ends now, and the record stays uncommitted. Nothing behind it may be handled before.
+            await asyncio.get_running_loop().create_future()
 
     async def handle(self, record: Any) -> None:  # noqa: ANN401  # Faust's Message, or any record with its fields
         """Deliver one record, give it up, or skip it; then commit its offset."""
@@ -89,7 +90,7 @@ class Router:
         await self._commit(record)
 
     async def _commit(self, record: Any) -> None:  # noqa: ANN401  # see handle
-        consumer = self._app.consumer
+        consumer: Any = self._app.consumer
         # A partition that went to another router meanwhile is committed by that one, after its own delivery.
         if record.tp in consumer.assignment():
             await consumer._commit({record.tp: record.offset + 1})  # noqa: SLF001  # the public one commits acks only
@@ -128,7 +129,8 @@ def check_topics(config: Config) -> None:
     except KafkaException as error:
         reason = error.args[0].str() if isinstance(error.args[0], KafkaError) else "a setting is wrong"
         what = f"Kafka at {config.kafka['bootstrap.servers']} does not answer ({reason})"
-        raise ConnectionProblem(what, "Start it, or correct kafka.bootstrap.servers and the security settings") from None
+        remedy = "Start it, or correct kafka.bootstrap.servers and the security settings"
+        raise ConnectionProblem(what, remedy) from None
     wanted = (config.topics.alerts, config.topics.retrain, config.topics.dead_letters)
     if lacking := [name for name in wanted if name not in found]:
         what = f"Kafka has no topic {', '.join(lacking)}"
@@ -165,11 +167,10 @@ async def _route(config: Config, folder: Path | str) -> None:
         stopping, running = asyncio.create_task(stop.wait()), None
         try:
             await app.start()
-            log.info(
-                "routing %s and %s to %s", config.topics.alerts, config.topics.retrain, webhook.host
-            )  # fmt: skip
+            log.info("routing %s and %s to %s", config.topics.alerts, config.topics.retrain, webhook.host)
             running = asyncio.create_task(app.wait())
-            await asyncio.wait({stopping, running, router.failed}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {stopping, running, router.failed}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
             if running is not None:

@@ -68,15 +68,20 @@ def kafka(no_process_survives: None) -> Iterator[KafkaService]:  # noqa: ARG001 
 @pytest.fixture
 def topics(kafka: KafkaService) -> TopicMaker:
     """Return a function that makes topics with names of their own."""
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
 
     def make(prefix: str, *, partitions: int = 4, config: Mapping[str, str] | None = None) -> str:
-        name = f"{prefix}-{next(_topic_numbers)}"
-        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
-        admin.create_topics([topic])[name].result(timeout=20)
-        return name
+        return make_topic(kafka, prefix, partitions, config or {})
 
     return make
+
+
+def make_topic(kafka: KafkaService, prefix: str, partitions: int, config: Mapping[str, str]) -> str:
+    """Make a topic nobody else uses and return its name (for fixtures that live longer than one test)."""
+    name = f"{prefix}-{next(_topic_numbers)}"
+    topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config))
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})  # it must outlive its answer
+    admin.create_topics([topic])[name].result(timeout=20)
+    return name
 
 
 _topic_numbers = itertools.count(1)

@@ -9,18 +9,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from schemas.alerts import Severity
 
 WARNING_PSI = 0.1
 """Corrected PSI from which a change is a warning: a shift of a third of a standard deviation."""
 CRITICAL_PSI = 0.25
 """Corrected PSI from which a change is critical: a shift of half a standard deviation."""
-LEVELS = ("info", "warning", "critical")
+LEVELS: tuple[Severity, ...] = ("info", "warning", "critical")
 """Severities, ascending."""
 _STEP = {"low": -1, "normal": 0, "high": 1}
 
 
-def severity(psi: float, tier: str = "normal") -> str:
+def severity(psi: float, tier: str = "normal") -> Severity:
     """Return "info", "warning" or "critical" for a corrected PSI and a model's tier ("low", "normal", "high").
 
     Raises:

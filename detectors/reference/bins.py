@@ -35,7 +35,8 @@ def equal_mass_edges(values: NDArray[np.float64], max_bins: int = 100) -> NDArra
     behind_atom = begin[(begin > 0) & ~atom[begin]]
     behind_atom = behind_atom[atom[behind_atom - 1]]
     edges[np.searchsorted(begin, behind_atom)] = np.nextafter(found[behind_atom - 1], np.inf)
-    return np.append(edges, np.nextafter(found[-1], np.inf))
+    with np.errstate(over="ignore"):  # behind the largest float lies infinity, which the caller refuses
+        return np.append(edges, np.nextafter(found[-1], np.inf))
 
 
 def _splits(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:

@@ -215,7 +215,7 @@ def span_of(name: str, source: Column | None) -> tuple[int, int] | None:
             whole = isinstance(value, float) and value.is_integer()
             times.append(parse_time(int(cast("float", value)) if whole else cast("str", value)))
         except (ValueError, TypeError) as error:
-            what = f"column {name!r} holds {value!r}: {error}"
+            what = f"column {name!r} holds {value!r}, which is no usable time"
             raise ReferenceMismatch(
                 what, "give milliseconds since 1970 or RFC 3339 texts, or ignore the column"
             ) from error

@@ -90,7 +90,8 @@ def _number(value: object) -> float:
     if value is None:
         return math.nan
     try:
-        return float(value) if isinstance(value, (int, float, str)) else math.inf
+        usable = isinstance(value, (int, float, str)) and not isinstance(value, bool)
+        return float(value) if usable else math.inf  # type: ignore[arg-type]  # narrowed by `usable`
     except (ValueError, OverflowError):
         return math.inf
 

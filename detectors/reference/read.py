@@ -111,7 +111,7 @@ def _values(series: pl.Series) -> Any:  # noqa: ANN401  # a list, an array, or a
     import polars as pl  # noqa: PLC0415  # only tables need it
 
     dtype = series.dtype
-    if dtype in {pl.Date, pl.Datetime}:
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
         # Times become milliseconds; as a feature they are still no number.
         return Column("time", series.cast(pl.Datetime("ms")).cast(pl.Float64).to_numpy())
     if dtype.is_integer():

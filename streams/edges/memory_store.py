@@ -45,6 +45,16 @@ class MemoryStore:
         """As the protocol says."""
         mine = self._shard(shard)
         mine.token = token
+        return Head(mine.sequence, mine.body, token)
+
+    def peek(self, shard: str) -> Head:
+        """As the protocol says."""
+        mine = self._shard(shard)
+        return Head(mine.sequence, mine.body, mine.token)
+
+    def peek(self, shard: str) -> Head:
+        """As the protocol says."""
+        mine = self._shard(shard)
         return Head(mine.sequence, mine.body)
 
     def commit(self, commit: Commit) -> Verdict:
@@ -105,6 +115,10 @@ class MemoryStore:
     def pin_partitions(self, group: str, count: int) -> int:
         """As the protocol says."""
         return self._pins.setdefault(group, count)
+
+    def pinned_partitions(self, group: str) -> int | None:
+        """As the protocol says."""
+        return self._pins.get(group)
 
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:
         """As the protocol says."""

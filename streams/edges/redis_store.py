@@ -56,10 +56,14 @@ class RedisStore:
 
     def check(self) -> None:
         """Raise ConnectionProblem unless Redis answers and never evicts keys (R12)."""
-        policy = self._ask(lambda: self._redis.info("memory")).get("maxmemory_policy", "noeviction")
+        policy = self.eviction_policy()
         if policy != "noeviction":
             what = f"Redis evicts keys when memory is short (maxmemory-policy {policy}), which would lose state"
             raise ConnectionProblem(what, "set maxmemory-policy noeviction")
+
+    def eviction_policy(self) -> str:
+        """Redis' ``maxmemory-policy``: what it does when memory is short."""
+        return str(self._ask(lambda: self._redis.info("memory")).get("maxmemory_policy", "noeviction"))
 
     def claim(self, shard: str, token: str) -> Head:
         """Set the token and read the head in one transaction."""
@@ -72,6 +76,16 @@ class RedisStore:
             return result
 
         sequence, body = self._ask(call)[1]
+        return Head(int(sequence or 0), body, token)
+
+    def peek(self, shard: str) -> Head:
+        """Read the head."""
+        found = self._ask(lambda: self._redis.hmget(self._key(shard, "head"), "sequence", "body", "token"))
+        return Head(int(found[0] or 0), found[1], (found[2] or b"").decode())
+
+    def peek(self, shard: str) -> Head:
+        """Read the head, and leave its token alone."""
+        sequence, body = self._ask(lambda: self._redis.hmget(self._key(shard, "head"), "sequence", "body"))
         return Head(int(sequence or 0), body)
 
     def commit(self, commit: Commit) -> Verdict:
@@ -175,6 +189,11 @@ class RedisStore:
             return pipe.execute()[1]
 
         return int(self._ask(call))
+
+    def pinned_partitions(self, group: str) -> int | None:
+        """Read the pin."""
+        found = self._ask(lambda: self._redis.hget(self._key(group, "pins"), "partitions"))
+        return None if found is None else int(found)
 
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:
         """The bytes under their hash, the version pointing to it; a version keeps the reference that it has."""

@@ -41,7 +41,7 @@ class UndeliveredError(Exception):
     The text is fit for logs and headers: it names the endpoint's host only.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, message: str, reason: str) -> None:
         """Keep both."""
         super().__init__(message)
         self.reason = reason
@@ -102,7 +102,7 @@ class Webhook:
                     await self._post(body, headers)
         except _AgainError as error:
             what = f"given up after {attempts} attempts in {config.give_up_after} ms; the last one: {error}"
-            raise UndeliveredError("exhausted", what) from None
+            raise UndeliveredError(what, "exhausted") from None
         return attempts
 
     def _backoff(self, error: Exception) -> bool | float:
@@ -129,7 +129,7 @@ class Webhook:
         what = f"{self.host} answered {status}"
         if status in _AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _AgainError(what, retry_after_s(retry_after, time.time()))
-        raise UndeliveredError("refused", what)
+        raise UndeliveredError(what, "refused")
 
 
 def retry_after_s(value: str | None, now_s: float) -> float | None:

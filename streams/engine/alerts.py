@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from schemas.alerts import Severity  # noqa: TC001  # msgspec reads the annotation when it decodes the state
 from schemas.identifiers import StreamKey, alert_id
 
 if TYPE_CHECKING:
-    from schemas.alerts import Evidence, Family, Severity
+    from schemas.alerts import Evidence, Family
     from schemas.config import Confirmation
     from schemas.identifiers import Transition
 

@@ -52,10 +52,11 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A shard as it was found when it was claimed; ``body`` None means that nothing was ever committed."""
+    """A shard as it was found; ``body`` None means that nothing was ever committed. ``token`` is the owner's."""
 
     sequence: int
     body: bytes | None
+    token: str = ""
 
 
 class Store(Protocol):
@@ -63,6 +64,14 @@ class Store(Protocol):
 
     def claim(self, shard: str, token: str) -> Head:
         """Make the token the shard's owner, whoever held it before, and return what stands there."""
+        ...
+
+    def peek(self, shard: str) -> Head:
+        """What stands in a shard, without claiming it: for looking only."""
+        ...
+
+    def peek(self, shard: str) -> Head:
+        """What stands in a shard, without claiming it: for those who only look. Its owner may commit at any moment."""
         ...
 
     def commit(self, commit: Commit) -> Verdict:
@@ -99,6 +108,10 @@ class Store(Protocol):
 
     def pin_partitions(self, group: str, count: int) -> int:
         """Pin the number of partitions of a group unless it is pinned; returns the pinned number."""
+        ...
+
+    def pinned_partitions(self, group: str) -> int | None:
+        """The pinned number of partitions of a group, None when no worker has ever pinned one."""
         ...
 
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:

@@ -1,8 +1,8 @@
 """From librdkafka's settings, which `monitor.yaml` speaks, to Faust's, whose client (aiokafka) has other names.
 
 Everything that says which broker it is, whom to trust and who we are is either translated or refused: a router that
-silently left out a certificate would talk to somebody else. Settings that only tune librdkafka's buffers and timing have
-no counterpart and are left to the worker.
+silently left out a certificate would talk to somebody else. Settings that only tune librdkafka's buffers and timing
+have no counterpart and are left to the worker.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _TRANSLATED: Final = frozenset({
 })  # fmt: skip
 _TUNING: Final = (
     "allow.auto.create.topics", "batch.", "check.crcs", "compression.", "connections.", "debug", "delivery.timeout.ms",
-    "fetch.", "group.protocol", "linger.ms", "log", "max.in.flight", "max.partition.fetch.bytes", "max.poll.interval.ms",
-    "message.", "metadata.max.age.ms", "partitioner", "queue", "receive.message.max.bytes", "reconnect.", "request.timeout",
-    "retries", "retry.", "socket.", "statistics.interval.ms", "topic.metadata.",
+    "fetch.", "group.protocol", "linger.ms", "log", "max.in.flight", "max.partition.fetch.bytes",
+    "max.poll.interval.ms", "message.", "metadata.max.age.ms", "partitioner", "queue", "receive.message.max.bytes",
+    "reconnect.", "request.timeout", "retries", "retry.", "socket.", "statistics.interval.ms", "topic.metadata.",
 )  # fmt: skip
 
 
@@ -108,7 +108,8 @@ def _ssl_context(kafka: Mapping[str, str | int | bool]) -> ssl.SSLContext:
             )
     except OSError as error:  # ssl.SSLError is one
         what = f"A certificate or key of kafka.ssl.* cannot be read ({error.strerror or type(error).__name__})"
-        raise ConfigError(what, "Name PEM files in ssl.ca.location, ssl.certificate.location, ssl.key.location") from None
+        remedy = "Name PEM files in ssl.ca.location, ssl.certificate.location and ssl.key.location"
+        raise ConfigError(what, remedy) from None
     if str(kafka.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none":
         context.check_hostname = False
     if str(kafka.get("enable.ssl.certificate.verification", True)).lower() == "false":

@@ -1,9 +1,9 @@
-"""ADWIN from its description, slow and obvious: every bucket keeps its raw values, and everything is computed from them.
+"""ADWIN from its description, slow and obvious: every bucket keeps its raw values, and all is computed from them.
 
 Buckets are lists of values, oldest first, each with the number of updates it stands for. After an update, while six
-buckets stand for the same number of updates, the two oldest of them become one (smallest first). At every multiple of 32
-elements, every boundary between buckets is tried, oldest first, with more than six elements on each side; on a cut the
-oldest bucket goes and the scan starts again.
+buckets stand for the same number of updates, the two oldest of them become one (smallest first). At every multiple of
+32 elements, every boundary between buckets is tried, oldest first, with more than six elements on each side; on a cut
+the oldest bucket goes and the scan starts again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ class SlowAdwin:
 
     @property
     def values(self) -> list[float]:
+        """Return the window's values, oldest first."""
         return [v for _, bucket in self.buckets for v in bucket]
 
     def update(self, pane: list[float]) -> bool:
+        """Add a bucket of values; return whether the mean has changed."""
         self.buckets.append((1, pane))
         self._merge()
         before, self.time = self.time, self.time + len(pane)

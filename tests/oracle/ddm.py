@@ -13,6 +13,7 @@ class SlowDdm:
         self.alarmed = False
 
     def update(self, error: int) -> bool:
+        """Add an error or a right answer; return whether the error rate has risen."""
         if self.alarmed:
             self.errors = []
         self.errors.append(error)

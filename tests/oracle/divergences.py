@@ -20,9 +20,7 @@ def jensen_shannon(reference: list[int], current: list[int]) -> float:
 
 
 def hellinger(reference: list[int], current: list[int]) -> float:
-    overlap = sum(
-        sqrt(a / sum(reference) * b / sum(current)) for a, b in zip(reference, current, strict=True)
-    )
+    overlap = sum(sqrt(a / sum(reference) * b / sum(current)) for a, b in zip(reference, current, strict=True))
     return sqrt(max(0.0, 1 - overlap))
 
 

@@ -1,9 +1,9 @@
-"""What MOA 2021.07.0 itself answered (nz.ac.waikato.cms.moa:moa:2021.07.0 from Maven Central, class
-moa.classifiers.core.driftdetection.ADWIN, run with Java 17 on these streams).
+"""What MOA 2021.07.0 itself answered on streams that anyone can make again.
 
-A stream is made by glibc's old generator, s = (1103515245 s + 12345) mod 2^31, u = s / 2^31: bits are u < rate, levels are
-100 u + level. An alarm is (index of the element, width of the window after it).
-"""  # noqa: D205  # the first sentence is the provenance and needs its length
+Provenance: nz.ac.waikato.cms.moa:moa:2021.07.0 from Maven Central, class moa.classifiers.core.driftdetection.ADWIN, fed
+with `setInput`, Java 17. A stream is made by glibc's old generator, s = (1103515245 s + 12345) mod 2^31, u = s / 2^31:
+bits are u < rate, levels are 100 u + level. An alarm is (index of the element, width of the window after it).
+"""
 
 from __future__ import annotations
 

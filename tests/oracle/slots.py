@@ -21,12 +21,7 @@ def slot(subject: Subject, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return last
         edges = subject.edges.tolist()
-        if value < edges[0]:
-            return 0
-        for i in range(len(edges) - 1):
-            if edges[i] <= value < edges[i + 1]:
-                return i + 1
-        return len(edges)
+        return sum(edge <= value for edge in edges)
     text = category_text(value)  # type: ignore[arg-type]
     if text in subject.categories:
         return subject.categories.index(text)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streams.engine.plan import Plan
 
 MAX_CACHED = 10_000
+_TOO_LARGE = 1 << 1024
 _NUMBER, _TEXT = 0, 1
 _FORM = {int: _NUMBER, float: _NUMBER, str: _TEXT, bool: _TEXT}
 
@@ -83,22 +84,35 @@ class LabelDecoder:
         form = np.fromiter(map(_FORM.__getitem__, map(type, labels)), np.int64, len(labels))
         word, number = np.empty(len(labels), np.uint64), np.ones(len(labels), np.uint8)
         plain, spelt = form == _NUMBER, form == _TEXT
-        word[plain] = (np.array(list(compress(labels, plain)), np.float64) + 0.0).view(np.uint64)
+        plain_values = _floats(list(compress(labels, plain)))
+        word[plain] = (plain_values + 0.0).view(np.uint64)
+        too_large = np.zeros(len(labels), bool)
+        too_large[plain] = np.isinf(plain_values)
         if spelt.any():
             words, numbers = zip(*map(self._words.__getitem__, compress(labels, spelt)), strict=True)
             word[spelt], number[spelt] = np.array(words, np.uint64), np.array(numbers, np.uint8)
         bad_time = (time < 0) | (time >= LAST_TIME)
         not_a_number = (model >= 0) & self._regression[np.maximum(model, 0)] & (number == 0)
-        for i in np.flatnonzero(bad_time | not_a_number).tolist():
-            what = (
-                (DeadLetterReason.BAD_EVENT_TIME, "event_time is no time between 1970 and 2200")
-                if bad_time[i]
-                else (DeadLetterReason.WRONG_TYPE, f"the label of a regression is {labels[i]!r}, not a number")
-            )
+        refused = bad_time | not_a_number | too_large
+        for i in np.flatnonzero(refused).tolist():
+            if bad_time[i]:
+                what = DeadLetterReason.BAD_EVENT_TIME, "event_time is no time between 1970 and 2200"
+            elif too_large[i]:
+                what = DeadLetterReason.WRONG_TYPE, "the label is a number that no 64-bit float holds"
+            else:
+                what = DeadLetterReason.WRONG_TYPE, f"the label of a regression is {labels[i]!r}, not a number"
             columns.rejected.append(Rejected(int(rows[i]), *what))
-        model[bad_time | not_a_number] = NO_MODEL
+        model[refused] = NO_MODEL
         columns.model[rows], columns.label_time[rows] = model, time
         columns.truth[rows], columns.number[rows] = word, number
+
+
+def _floats(values: Sequence[float]) -> NDArray[np.float64]:
+    """Numbers as float64; infinity for an integer that is none (JSON itself has no infinity)."""
+    try:
+        return np.array(values, np.float64)
+    except OverflowError:
+        return np.array([v if abs(v) < _TOO_LARGE else np.inf for v in values], np.float64)
 
 
 def _empty(n: int, record_time: NDArray[np.int64], rejected: list[Rejected]) -> LabelColumns:

@@ -17,7 +17,7 @@ from schemas.errors import DeadLetterReason
 from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, FeatureRows, PredictionColumns, Rejected
 from streams.engine.decode import slow
 from streams.engine.decode.times import LAST_TIME, times_of
-from streams.engine.decode.wire import MAX_LEARNT, Wire, wire_of
+from streams.engine.decode.wire import MAX_LEARNT, Nobody, NoSet, Wire, wire_of
 from streams.engine.plan import BINARY
 from streams.engine.truth import hash_texts
 
@@ -46,8 +46,9 @@ class PredictionDecoder:
         self._wires = [wire_of(m, self._learnt.setdefault(m.index, [])) for m in self._plan.models]
         structs = [w.struct(self._kind) for w in self._wires]
         self._index = {s: i for i, s in enumerate(structs)}
-        union: Any = structs[0] if structs else msgspec.Raw
-        for struct in structs[1:]:
+        self._grown = False
+        union: Any = NoSet if self._kind == "features" else Nobody
+        for struct in structs:
             union = union | struct
         self._decode = msgspec.json.Decoder(union).decode
         self._class_of_code = [m.class_of_code() for m in self._plan.models]
@@ -56,9 +57,12 @@ class PredictionDecoder:
         """The columns of a batch. Never raises for what is in a record."""
         while True:
             columns = self._decode_once(values)
-            if all(w.columns == len(w.model.columns.all) for w in self._wires):
+            complete = all(w.columns == len(w.model.columns.all) for w in self._wires)
+            if self._grown or not complete:
+                self._compile()
+            if complete:
                 return columns
-            self._compile()  # a new version brought a reference with more columns: read the batch again with them
+            # A new version brought a reference with more columns: the batch is read again with them.
 
     def _decode_once(self, values: Sequence[bytes | None]) -> PredictionColumns:
         n = len(values)
@@ -153,7 +157,6 @@ class PredictionDecoder:
 
     def _read_slowly(self, values: Sequence[bytes | None], refused: list[int], batch: _Batch) -> None:
         """Say of each refused record what it is, and learn the features that nobody knew."""
-        grown = False
         by_model: dict[int, list[tuple[int, slow.Row]]] = {}
         for row in refused:
             found = slow.read(values[row], self._plan, self._kind)
@@ -163,15 +166,13 @@ class PredictionDecoder:
                 for name in found.unknown:
                     if name not in learnt and len(learnt) < MAX_LEARNT:
                         learnt.append(name)
-                        grown = True
+                        self._grown = True  # the structs of this batch stay as they are until it is read
             elif isinstance(found, slow.UnknownModel):
                 batch.model[row] = UNKNOWN_MODEL
             else:
                 batch.rejected.append(Rejected(row, found.reason, found.message))
         for m, found_rows in by_model.items():
             self._add_slow(self._plan.models[m], found_rows, batch)
-        if grown:
-            self._compile()
 
     def _add_slow(self, model: Model, found: list[tuple[int, slow.Row]], batch: _Batch) -> None:
         rows = np.array([row for row, _ in found], np.int64)

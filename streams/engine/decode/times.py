@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schemas.events import parse_time
+from schemas.times import LATEST_MS, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-LAST_TIME = 7_258_118_400_000
-"""The year 2200: a time beyond it is a mistake of units, not a future."""
+LAST_TIME = LATEST_MS
+"""The first moment that is no event time: a mistake of units, not a future."""
 
 
 def times_of(values: Sequence[Any]) -> NDArray[np.int64]:

@@ -8,9 +8,10 @@ undecoded ``Raw``), so that a producer who always sends one more feature does no
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from schemas.events import Scalar, Variant
 
@@ -58,7 +59,7 @@ class Wire:
             ("variant", Variant, "champion"),
             ("scores", dict[str, float] | None, None),
             ("latency_ms", float | None, None),
-            ("status", str, "ok"),
+            ("status", Literal["ok", "error"], "ok"),
             ("request_id", str | None, None),
             ("value", float | None, None),
             ("segments", dict[str, str], msgspec.field(default_factory=dict)),
@@ -70,6 +71,18 @@ class Wire:
     def _type_of(self, name: str) -> Any:  # noqa: ANN401  # a type expression
         at = self.model.columns.find(name, name)
         return Scalar if at is None else _CELL[self.model.columns.all[at].kind]
+
+
+class Nobody(msgspec.Struct, tag_field="model", tag="", gc=False):
+    """No record is one: with it in the union the tag is required, which msgspec does not ask of a single struct."""
+
+    never: Annotated[str, Meta(min_length=1, max_length=0)]
+
+
+class NoSet(msgspec.Struct, tag_field="feature_set", tag="", gc=False):
+    """The same for feature events."""
+
+    never: Annotated[str, Meta(min_length=1, max_length=0)]
 
 
 def wire_of(model: Model, learnt: list[str]) -> Wire:

@@ -57,7 +57,9 @@ def test_on_continuous_data_the_test_is_not_needlessly_cautious(n: int) -> None:
 def test_a_shift_of_a_tenth_of_a_deviation_is_seen_as_often_as_stated() -> None:
     rng = np.random.default_rng(8)
     reference = subject(rng.normal(size=50_000))
-    seen = [(cell_test(reference, reference.slots_of(rng.normal(0.1, 1, 1000))).p_value or 0) < 0.0059 for _ in range(300)]
+    seen = [
+        (cell_test(reference, reference.slots_of(rng.normal(0.1, 1, 1000))).p_value or 0) < 0.0059 for _ in range(300)
+    ]
     assert 0.4 < np.mean(seen) < 0.75
 
 

@@ -53,7 +53,7 @@ def test_jensen_shannon_and_hellinger_are_their_formulas(counts: tuple[list[int]
 @given(COUNTS)
 def test_wasserstein_and_ks_are_those_of_scipy_on_the_bins_positions(counts: tuple[list[int], list[int]]) -> None:
     reference, current = arrays(counts)
-    places = np.arange(len(reference)) ** 2.0
+    places = np.arange(len(reference), dtype=np.float64) ** 2
     expected = scipy.stats.wasserstein_distance(places, places, reference, current)
     assert drift.wasserstein(reference, current, places).statistic == pytest.approx(expected, abs=1e-9)
     samples = np.repeat(places, reference), np.repeat(places, current)
@@ -110,7 +110,9 @@ def test_an_empty_sample_says_nothing(statistic: object) -> None:
 
 @pytest.mark.parametrize("statistic", ALL)
 @pytest.mark.parametrize("counts", [([1, 2], [1, 2, 3]), ([], []), ([1, -1], [1, 1]), ([1, math.nan], [1, 1])])
-def test_vectors_that_cannot_be_compared_are_refused(statistic: object, counts: tuple[list[float], list[float]]) -> None:
+def test_vectors_that_cannot_be_compared_are_refused(
+    statistic: object, counts: tuple[list[float], list[float]]
+) -> None:
     with pytest.raises(ValueError, match="count"):
         statistic(np.array(counts[0]), np.array(counts[1]))  # type: ignore[operator]
 

@@ -60,8 +60,8 @@ def simulated(task: str, n: int, seed: int) -> dict[str, Metric]:
 def test_standard_errors_are_the_deviation_over_repeated_samples(task: str) -> None:
     runs = [simulated(task, 400, seed) for seed in range(500)]
     for name in runs[0]:
-        deviation = np.std([r[name].value for r in runs])
-        stated = np.mean([r[name].standard_error for r in runs])
+        deviation = np.std([r[name].value or 0.0 for r in runs])
+        stated = np.mean([r[name].standard_error or 0.0 for r in runs])
         assert stated == pytest.approx(deviation, rel=0.15), name
 
 

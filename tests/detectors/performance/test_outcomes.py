@@ -18,7 +18,7 @@ VALUES = st.floats(-1e18, 1e18)
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), SCORES), max_size=50))
 def test_a_binary_vector_is_what_counting_gives(rows: list[tuple[int, int, float]]) -> None:
-    actual, predicted, score = ([r[i] for r in rows] for i in range(3))
+    actual, predicted, score = [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows]
     found = count_classes(np.array(actual, int), np.array(predicted, int), "binary", 2, np.array(score, float))
     assert found.tolist() == outcomes.classes(actual, predicted, 2, score, binary=True)
     assert len(found) == layout.width("binary", 2)
@@ -52,7 +52,7 @@ def test_vectors_of_parts_add_up_to_the_vector_of_the_whole(rows: list[tuple[int
     def vector(part: list[tuple[int, int, float]]) -> list[int]:
         columns = np.array(part, float).reshape(-1, 3)
         whole = columns[:, :2].astype(int)
-        return count_classes(whole[:, 0], whole[:, 1], "binary", 2, columns[:, 2]).tolist()
+        return [int(c) for c in count_classes(whole[:, 0], whole[:, 1], "binary", 2, columns[:, 2])]
 
     assert [a + b for a, b in zip(vector(rows[:cut]), vector(rows[cut:]), strict=True)] == vector(rows)
 

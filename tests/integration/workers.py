@@ -1,0 +1,117 @@
+"""Workers as real processes: started, killed, waited for, and read back."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.config import Config
+from schemas.identifiers import task_tag
+from schemas.outbox import payload
+from streams.edges.memory_publisher import MemoryPublisher
+from streams.edges.redis_store import RedisStore
+from streams.engine import snapshot
+from streams.engine.task import TaskHead
+from streams.host import Host
+from streams.references import ReferenceBook, plans
+
+
+@contextlib.contextmanager
+def worker(folder: Path, name: str = "worker") -> Iterator[subprocess.Popen[bytes]]:
+    """One ``driftline run`` on the folder's monitor.yaml; ended at the latest with the block."""
+    command = [sys.executable, "-m", "streams.cli.main", "run", "--config", str(folder / "monitor.yaml")]
+    with (folder / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait(5)
+
+
+def read(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
+    """All records of a topic as (key, value)."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
+    found = []
+    for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        if high > low:
+            consumer.assign([TopicPartition(topic, partition, low)])
+            while low < high:
+                for message in consumer.consume(500, 5):
+                    if message.error() is None:
+                        found.append((message.key(), message.value()))
+                        low = message.offset() + 1
+    consumer.close()
+    return found
+
+
+def events_by_id(bootstrap: str, topic: str) -> dict[str, bytes]:
+    """The payloads of a topic's events by id; equal ids must have equal payloads (P3)."""
+    found: dict[str, bytes] = {}
+    for _, value in read(bootstrap, topic):
+        name = orjson.loads(value)["id"]
+        assert found.setdefault(name, payload(value)) == payload(value), f"two payloads under {name}"
+    return found
+
+
+def ends(bootstrap: str, topic: str, partitions: int) -> dict[int, int]:
+    """The end offset of every partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader"})
+    found = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(partitions)}
+    consumer.close()
+    return found
+
+
+def committed(config: Config, partitions: int) -> dict[tuple[str, int], int]:
+    """The offsets that stand in Redis, by topic and partition."""
+    store = RedisStore(config.redis.url)
+    found = {}
+    for p in range(partitions):
+        body = store.peek(task_tag(f"{config.group}.predictions", p)).body
+        if body is not None:
+            head = snapshot.unpack(b"task", body, TaskHead, "a test")
+            found.update({(topic, p): offset for topic, offset in head.offsets.items()})
+    return found
+
+
+def wait_until_read(config: Config, partitions: int, timeout_s: float = 90) -> None:
+    """Return when every record is committed and decided: offsets at the ends, and cursors that rest."""
+    bootstrap = str(config.kafka["bootstrap.servers"])
+    topics = (config.topics.predictions, config.topics.labels)
+    wanted = {(t, p): o for t in topics for p, o in ends(bootstrap, t, partitions).items()}
+    store, deadline = RedisStore(config.redis.url), time.monotonic() + timeout_s
+    shards = [f"{{model:{config.group}:{name}}}" for name in config.models]
+    before: object = None
+    while time.monotonic() < deadline:
+        if committed(config, partitions) == wanted:
+            now = (store.progress(shards), [store.outbox(s) for s in shards])
+            if now == before and not any(now[1]):
+                return
+            before = now
+        time.sleep(1.0)
+    message = f"not read after {timeout_s} s: {committed(config, partitions)} of {wanted}"
+    raise AssertionError(message)
+
+
+def take_over(config: Config, partitions: int) -> Host:
+    """A host in this process that owns everything, to look at what the workers left behind."""
+    store = RedisStore(config.redis.url)
+    args = (config, plans(config), {"predictions": partitions}, store, MemoryPublisher(), ReferenceBook(config, store))
+    host = Host(*args, time.monotonic, lambda: "")
+    for p in range(partitions):
+        host.claim("predictions", p)
+    return host
