@@ -110,8 +110,12 @@ def _rank_streams(task: Task, entries: NDArray[np.uint64]) -> None:
 def _evaluator(evaluator: Evaluator, store: Store) -> dict[str, bytes]:
     head = evaluator.head
     out = {
-        "detectors": msgspec.json.encode([head.drift, head.performance, head.sequential, head.series], order="deterministic"),
-        "policy": msgspec.json.encode([head.policy.flight, head.policy.active, head.policy.decided], order="deterministic"),
+        "detectors": msgspec.json.encode(
+            [head.drift, head.performance, head.sequential, head.series], order="deterministic"
+        ),
+        "policy": msgspec.json.encode(
+            [head.policy.flight, head.policy.active, head.policy.decided], order="deterministic"
+        ),
     }
     for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS):
         starts = store.starts(evaluator.shard, kind, evaluator.model.name, 0, 1 << 62)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import numpy as np
 
-from schemas.control import Command
 from schemas.errors import PartitionCountChanged
 from schemas.identifiers import model_tag, task_tag
 from schemas.journal import ClockEntry, CommandEntry, Entry, StartEntry, to_event
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from schemas.config import Config
+    from schemas.control import Command
     from streams.engine.columns import Rejected
     from streams.engine.plan import Plan, References
     from streams.engine.records import RecordBatch
@@ -127,7 +127,9 @@ class Host:
             pinned = store.pin_partitions(self.state_group(group), count)
             if pinned != count:
                 what = f"topic {self.topics[group][0]} has {count} partitions, the state was made for {pinned}"
-                remedy = "put the number back, or start a new group (set `group` in monitor.yaml) that reads from the start"
+                remedy = (
+                    "put the number back, or start a new group (set `group` in monitor.yaml) that reads from the start"
+                )
                 raise PartitionCountChanged(what, remedy)
 
     def state_group(self, group: str) -> str:
@@ -183,7 +185,11 @@ class Host:
         owned = self.tasks.pop((group, partition), None)
         if owned is None:
             return
-        mine = [k for k in self.evaluators if k[0] == group and evaluator_partition(k[1], self.partitions[group]) == partition]
+        mine = [
+            k
+            for k in self.evaluators
+            if k[0] == group and evaluator_partition(k[1], self.partitions[group]) == partition
+        ]
         if commit:
             self._publisher.poll()
             if owned.dirty and self._publisher.settled():
@@ -246,7 +252,13 @@ class Host:
         number = task.next_journal_number()
         offsets = dict(task.offsets)
         entry = ClockEntry(
-            task=task.shard, group=group, partition=partition, topic=topic, time_ms=time_ms, offsets=offsets, number=number
+            task=task.shard,
+            group=group,
+            partition=partition,
+            topic=topic,
+            time_ms=time_ms,
+            offsets=offsets,
+            number=number,
         )
         self._journal(owned, entry)
         return True
@@ -304,7 +316,8 @@ class Host:
             if (due or owned.shard.in_doubt or owned.task.ripe()) and self._publisher.settled():
                 self.commit(owned)
                 moved.add(owned.group)
-        return any([self._evaluate(group) for group in sorted(moved)])
+        more = [self._evaluate(group) for group in sorted(moved)]
+        return any(more)
 
     def commit(self, owned: OwnedTask) -> None:
         """One atomic commit of a task. Raises OwnershipLost, CommitConflict or ConnectionProblem."""

@@ -84,5 +84,7 @@ def read(path: Path) -> Iterator[Record]:
                 yield Record(*place, _data(raw.get("key")), _data(raw.get("value")), headers)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 what = f"{path}, line {number}: not a record of a dump ({error!r})"
-                remedy = "write the file with `driftline dump`: topic, partition, offset, timestamp, key, value, headers"
+                remedy = (
+                    "write the file with `driftline dump`: topic, partition, offset, timestamp, key, value, headers"
+                )
                 raise ConfigError(what, remedy) from error

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from schemas.config import Config
     from schemas.outbox import OutboxEvent
     from streams.engine.store import Store
-    from streams.host import OwnedTask
+    from streams.host import OwnedEvaluator, OwnedTask
     from streams.logfile import Record
 
 BATCH = 5_000
@@ -129,26 +129,30 @@ class Replay:
         for owned in self.host.tasks.values():
             if owned.dirty:
                 self.host.commit(owned)
-        for owned in self.host.evaluators.values():
-            name = owned.evaluator.model.name
-            more = True
-            while more:
-                progress = self.host.progress(owned.group)
-                commands = self._commands[owned.group, name]
-                if not commands:
-                    more = owned.evaluator.run(self.store, progress)
-                    if owned.evaluator.changed:
-                        self.host.commit_evaluator(owned)
-                    continue
-                limit = Cursors(*commands[0].cursors)
-                more = owned.evaluator.run(self.store, progress, limit)
-                if not more and owned.evaluator.reached(limit):
-                    entry = commands.pop(0)
-                    command = msgspec.convert(entry.command, Command)
-                    self.host.command(owned.group, command, entry.partition, entry.offset)
-                    more = True
-                elif owned.evaluator.changed:
+        for evaluator in self.host.evaluators.values():
+            self._decide(evaluator)
+
+    def _decide(self, owned: OwnedEvaluator) -> None:
+        """Let one evaluator go as far as it can, stopping where a journaled command took effect."""
+        name = owned.evaluator.model.name
+        more = True
+        while more:
+            progress = self.host.progress(owned.group)
+            commands = self._commands[owned.group, name]
+            if not commands:
+                more = owned.evaluator.run(self.store, progress)
+                if owned.evaluator.changed:
                     self.host.commit_evaluator(owned)
+                continue
+            limit = Cursors(*commands[0].cursors)
+            more = owned.evaluator.run(self.store, progress, limit)
+            if not more and owned.evaluator.reached(limit):
+                entry = commands.pop(0)
+                command = msgspec.convert(entry.command, Command)
+                self.host.command(owned.group, command, entry.partition, entry.offset)
+                more = True
+            elif owned.evaluator.changed:
+                self.host.commit_evaluator(owned)
 
     def _run_out(self, owned: OwnedTask) -> None:
         """Let the partition's time run on until every window of this task has closed."""

@@ -25,7 +25,7 @@ import faust
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from schemas.errors import ConfigError, ConnectionProblem, DriftlineError, TopicMissing
+from schemas.errors import ConfigError, ConnectionProblem, TopicMissing
 from streams.edges.kafka_log import REQUEST_S, client_settings
 from streams.edges.webhook import UndeliveredError, Webhook
 from streams.routes.broker import faust_settings
@@ -43,6 +43,9 @@ log = logging.getLogger("driftline.route")
 _SESSION_S: Final = 10.0
 # aiokafka leaves the group when nobody fetched for this long; behind a blocked endpoint a full buffer must not do that.
 _SPARE_S: Final = 300.0
+# An orderly end takes a tenth of a second. Without a broker Faust's never comes, and there is nothing left to lose:
+# what was delivered is committed, or will be delivered again. Below the 10 s that Docker waits before SIGKILL.
+_STOP_S: Final = 5.0
 _CONNECT: Final = "__connect.errors."
 
 
@@ -125,7 +128,7 @@ def check_topics(config: Config) -> None:
         TopicMissing: one does not exist.
     """
     try:
-        found = AdminClient(client_settings(config.kafka)).list_topics(timeout=REQUEST_S).topics
+        found = AdminClient(client_settings(config.kafka) | {"log_level": 0}).list_topics(timeout=REQUEST_S).topics
     except KafkaException as error:
         reason = error.args[0].str() if isinstance(error.args[0], KafkaError) else "a setting is wrong"
         what = f"Kafka at {config.kafka['bootstrap.servers']} does not answer ({reason})"
@@ -135,6 +138,12 @@ def check_topics(config: Config) -> None:
     if lacking := [name for name in wanted if name not in found]:
         what = f"Kafka has no topic {', '.join(lacking)}"
         raise TopicMissing(what, "Make it with `driftline topics create`, or correct `topics` in the configuration")
+
+
+async def _run(app: faust.App) -> None:
+    await app.start()
+    log.info("routing")
+    await app.wait()
 
 
 async def _route(config: Config, folder: Path | str) -> None:
@@ -164,23 +173,16 @@ async def _route(config: Config, folder: Path | str) -> None:
     async with Webhook(webhook_config) as webhook:
         router = Router(config, webhook, app)
         app.finalize()
-        stopping, running = asyncio.create_task(stop.wait()), None
-        try:
-            await app.start()
-            log.info("routing %s and %s to %s", config.topics.alerts, config.topics.retrain, webhook.host)
-            running = asyncio.create_task(app.wait())
-            ends: set[asyncio.Future[Any]] = {stopping, running, router.failed}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            if running is not None:
-                running.cancel()
-            await app.stop()
-    problem = router.failed.result() if router.failed.done() else app.crash_reason
-    if isinstance(problem, DriftlineError):
-        raise problem
-    if problem is not None:
-        what = f"Routing ended because Kafka or the router failed ({type(problem).__name__}: {problem})"
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), asyncio.create_task(_run(app))]
+        await asyncio.wait({*tasks, router.failed}, return_when=asyncio.FIRST_COMPLETED)
+        ended = tasks[1].exception() if tasks[1].done() else None
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait({asyncio.create_task(app.stop())}, timeout=_STOP_S)
+    problem = router.failed.result() if router.failed.done() else ended or app.crash_reason
+    if problem is not None and not stop.is_set():
+        # Errors of the Kafka client name brokers and topics, and no credentials.
+        what = f"Routing ended because Kafka cannot be used any more ({type(problem).__name__}: {problem})"
         raise ConnectionProblem(what, "Start it again: no event is lost, the last one may come twice") from problem
     log.info("stopped")
 

@@ -116,9 +116,7 @@ def _head(store: Store, shard: str) -> EvaluatorHead:
     return EvaluatorHead() if body is None else snapshot.unpack(b"eval", body, EvaluatorHead, f"{shard} head")
 
 
-def _model(
-    config: Config, store: Store, group: StoredGroup, name: str, progress: list[Progress | None]
-) -> ModelStatus:
+def _model(config: Config, store: Store, group: StoredGroup, name: str, progress: list[Progress | None]) -> ModelStatus:
     shard = evaluator_shard(config, name)
     head = _head(store, shard)
     clocks = [p.models.get(name) if p else None for p in progress]

@@ -75,7 +75,14 @@ class Worker:
         partitions |= {FEATURE_EVENTS: counts[topics.features]} if FEATURE_EVENTS in compiled else {}
         references = ReferenceBook(config, self.store)
         self.host = Host(
-            config, compiled, partitions, self.store, self.publisher, references, time.monotonic, lambda: rfc3339(wall_ms())
+            config,
+            compiled,
+            partitions,
+            self.store,
+            self.publisher,
+            references,
+            time.monotonic,
+            lambda: rfc3339(wall_ms()),
         )
         self.status = Status()
         self._stopping = False
@@ -84,7 +91,7 @@ class Worker:
         self._next_lag = 0.0
         self._commands: deque[tuple[int, int, bytes | None]] = deque()
         self._paused = False
-        self.log = KafkaLog(config.kafka, config.group, inputs, self._claimed, self._revoked)
+        self.log = KafkaLog(config.kafka, config.group, inputs, self._claimed, self._revoked, self._lost)
         self.control = ControlLog(config.kafka, topics.control) if PREDICTIONS in compiled else None
 
     def stop(self) -> None:
@@ -115,14 +122,21 @@ class Worker:
         self.status.problem = ""
         return starts
 
-    def _revoked(self, partitions: list[tuple[str, int]], lost: bool) -> None:  # noqa: FBT001  # the edge's callback
+    def _lost(self, partitions: list[tuple[str, int]]) -> None:
+        """Somebody else has them: change nothing any more (P4)."""
+        for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
+            self.host.release(group, partition, commit=False)
+        log.warning("lost", partitions=len(partitions))
+
+    def _revoked(self, partitions: list[tuple[str, int]]) -> None:
+        """Commit a last time and let go."""
         for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
             try:
-                self.host.release(group, partition, commit=not lost)
+                self.host.release(group, partition, commit=True)
             except (OwnershipLost, CommitConflict, ConnectionProblem) as error:
                 log.warning("left without a last commit", task=f"{group}/{partition}", reason=str(error))
                 self.host.release(group, partition, commit=False)
-        log.info("revoked", lost=lost, tasks=len(partitions))
+        log.info("revoked", partitions=len(partitions))
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call until the store answers."""

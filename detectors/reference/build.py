@@ -178,7 +178,8 @@ def outcomes_of(
 ) -> NDArray[np.int64] | None:
     """Return the outcome vector of the rows that have a label, None where the columns or the task are missing.
 
-    As in the stream, a missing prediction counts as class 0 (binary) or "other". A regression counts the rows where
+    As in the stream, a missing prediction is taken from the score (binary, at one half) and otherwise counts as class 0
+    (binary) or "other". A regression counts the rows where
     both are numbers.
     """
     if task is None or label is None or (prediction is None and (task != "binary" or score is None)):
@@ -196,8 +197,12 @@ def outcomes_of(
     actual = np.array([default if t is None else index.get(t, default) for t in labels], np.int64)
     answers: list[str | None] = [None] * len(labels) if prediction is None else as_texts(prediction)
     predicted = np.array([default if t is None else index.get(t, default) for t in answers], np.int64)
-    scores = as_numbers(score)[0][known] if score is not None and task == "binary" else None
-    return count_classes(actual[known], predicted[known], task, len(classes), scores)
+    if task != "binary" or score is None:
+        return count_classes(actual[known], predicted[known], task, len(classes), None)
+    scores = as_numbers(score)[0]
+    by_score = np.array([t is None for t in answers], bool) & ~np.isnan(scores)
+    predicted = np.where(by_score, scores >= 0.5, predicted)  # noqa: PLR2004  # a score without an answer: one half decides
+    return count_classes(actual[known], predicted[known], task, len(classes), scores[known])
 
 
 def span_of(name: str, source: Column | None) -> tuple[int, int] | None:

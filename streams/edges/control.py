@@ -42,7 +42,8 @@ class ControlLog:
     def poll(self) -> list[tuple[int, int, bytes | None]]:
         """New records as (partition, offset, value)."""
         messages = self._consumer.consume(MOST, 0)
-        return [(m.partition(), m.offset(), m.value()) for m in messages if m.error() is None]
+        found = [(m.partition(), m.offset(), m.value()) for m in messages if m.error() is None]
+        return [(p, o, v) for p, o, v in found if p is not None and o is not None]
 
     def close(self) -> None:
         """Close the consumer."""

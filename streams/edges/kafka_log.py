@@ -48,11 +48,12 @@ class KafkaLog:
         group: str,
         topics: Sequence[str],
         claimed: Callable[[list[tuple[str, int]]], dict[tuple[str, int], int]],
-        revoked: Callable[[list[tuple[str, int]], bool], None],
+        revoked: Callable[[list[tuple[str, int]]], None],
+        lost: Callable[[list[tuple[str, int]]], None],
     ) -> None:
-        """Make the consumer and subscribe. ``revoked(partitions, lost)``: lost means that somebody else has them already."""
+        """Make the consumer and subscribe. ``lost`` is called instead of ``revoked`` when somebody else has them already."""
         self._topics = list(topics)
-        self._claimed, self._revoked = claimed, revoked
+        self._claimed, self._revoked, self._lost = claimed, revoked, lost
         self._consumer = Consumer(
             client_settings(_DEFAULTS | dict(kafka))
             | {
@@ -89,7 +90,7 @@ class KafkaLog:
         for (topic, partition), offset in sorted(starts.items()):
             low, high = self.bounds(topic, partition)
             self._verify(topic, partition, offset, low, high)
-            assigned.append(TopicPartition(topic, partition, offset if offset else OFFSET_BEGINNING))
+            assigned.append(TopicPartition(topic, partition, offset or OFFSET_BEGINNING))
         consumer.assign(assigned)
 
     @staticmethod
@@ -103,11 +104,11 @@ class KafkaLog:
             raise AheadOfLogEnd(what, "start a new group for the new topic, or restore the topic")
 
     def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:  # noqa: ANN401  # untyped client
-        self._revoked([(p.topic, p.partition) for p in partitions], False)
+        self._revoked([(p.topic, p.partition) for p in partitions])
         consumer.unassign()
 
     def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:  # noqa: ANN401  # untyped client
-        self._revoked([(p.topic, p.partition) for p in partitions], True)
+        self._lost([(p.topic, p.partition) for p in partitions])
         consumer.unassign()
 
     def poll(self, most: int, timeout_s: float) -> list[RecordBatch]:
@@ -188,16 +189,20 @@ def as_driftline_error(error: KafkaError, topic: str = "") -> Exception:
     code, text = error.code(), error.str()
     if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001  # the client's name
         name = f"topic {topic!r}" if topic else text
-        return TopicMissing(f"{name} does not exist", "make it with `driftline topics create`, or correct topics in monitor.yaml")
+        return TopicMissing(
+            f"{name} does not exist", "make it with `driftline topics create`, or correct topics in monitor.yaml"
+        )
     if code in _PERMISSION:
-        return PermissionMissing(f"Kafka refuses: {text}", "give driftline's user the right, or correct the credentials")
+        return PermissionMissing(
+            f"Kafka refuses: {text}", "give driftline's user the right, or correct the credentials"
+        )
     if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's name
         return BehindLogStart(f"Kafka no longer has the records we need next: {text}", "raise the topic's retention")
     return ConnectionProblem(f"Kafka did not answer: {text}", "start the broker, or correct kafka.bootstrap.servers")
 
 
 def _batches(messages: list[Any]) -> Iterator[RecordBatch]:
-    names = list(map(Message.topic, messages))
+    names: list[str] = list(map(Message.topic, messages))  # type: ignore[arg-type]  # a received record has a topic
     for topic in sorted(set(names)):
         mine = messages if len(set(names)) == 1 else list(compress(messages, map(topic.__eq__, names)))
         n = len(mine)

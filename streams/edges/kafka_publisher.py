@@ -35,7 +35,9 @@ class KafkaPublisher:
     def __init__(self, kafka: Mapping[str, str | int | bool], topics: Topics, dead_letters: DeadLetters) -> None:
         """Make the producer."""
         consumer_only = {"group.instance.id", "session.timeout.ms", "group.protocol", "heartbeat.interval.ms"}
-        settings = {k: v for k, v in kafka.items() if k not in consumer_only and not k.startswith(("fetch.", "queued."))}
+        settings = {
+            k: v for k, v in kafka.items() if k not in consumer_only and not k.startswith(("fetch.", "queued."))
+        }
         self._producer = Producer(client_settings(settings) | _SETTINGS)
         self._topic, self._rules = topics.dead_letters, dead_letters
         self._unsettled = 0
@@ -63,7 +65,11 @@ class KafkaPublisher:
         """Send a record that could not be read, cut to the configured size, with the hash of the whole (R7)."""
         row = rejected.row
         value = batch.values[row]
-        where = {"topic": batch.topic, "partition": str(int(batch.partition[row])), "offset": str(int(batch.offset[row]))}
+        where = {
+            "topic": batch.topic,
+            "partition": str(int(batch.partition[row])),
+            "offset": str(int(batch.offset[row])),
+        }
         headers: list[tuple[str, bytes | None]] = list(batch.headers(row))
         headers += [(f"{_CONNECT}{k}", v.encode()) for k, v in where.items()]
         headers += [
@@ -89,7 +95,13 @@ class KafkaPublisher:
             self.failures += 1
             refused = error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD}
             # What Kafka refuses for good is sent again as its hash only; everything else is sent again as it is.
-            self._send(self._topic, None if refused else key, b"" if refused else kept, hash_only if refused else headers, delivered)
+            self._send(
+                self._topic,
+                None if refused else key,
+                b"" if refused else kept,
+                hash_only if refused else headers,
+                delivered,
+            )
 
         self._send(self._topic, key, kept, headers, delivered)
 

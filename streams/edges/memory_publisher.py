@@ -39,9 +39,7 @@ class MemoryPublisher:
     def dead_letter(self, batch: RecordBatch, rejected: Rejected) -> None:
         """Keep where it lies."""
         row = rejected.row
-        self.dead_letters.append(
-            DeadLetter(batch.topic, int(batch.partition[row]), int(batch.offset[row]), rejected)
-        )
+        self.dead_letters.append(DeadLetter(batch.topic, int(batch.partition[row]), int(batch.offset[row]), rejected))
 
     def settled(self) -> bool:
         """Always."""

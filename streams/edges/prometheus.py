@@ -49,7 +49,9 @@ class WorkerMetrics(Collector):
     def _events(self) -> Iterator[Metric]:
         worker = self._worker
         events = CounterMetricFamily(
-            "driftline_events", "Records by final outcome, from the committed ledger.", labels=["topic", "partition", "outcome"]
+            "driftline_events",
+            "Records by final outcome, from the committed ledger.",
+            labels=["topic", "partition", "outcome"],
         )
         waiting = GaugeMetricFamily(
             "driftline_labels_waiting", "Labels that have met no prediction yet.", labels=["partition"]
@@ -65,7 +67,9 @@ class WorkerMetrics(Collector):
         for (topic, number), behind in list(worker.status.lag.items()):
             lag.add_metric([topic, str(number)], behind)
         letters = CounterMetricFamily(
-            "driftline_dead_letters_sent", "Dead letters sent since the start of this process.", worker.publisher.dead_letters
+            "driftline_dead_letters_sent",
+            "Dead letters sent since the start of this process.",
+            worker.publisher.dead_letters,
         )
         yield from (events, waiting, lag, letters)
 
@@ -97,8 +101,12 @@ class WorkerMetrics(Collector):
             books = (head.drift, head.performance, head.sequential)
             subjects = [c for b in books for s in list(b.conditions.values()) for c in list(s.values())]
             is_open.add_metric([name], sum(c.open for c in subjects))
-        ready = GaugeMetricFamily("driftline_ready", "1 when the worker can work.", value=float(not worker.status.problem))
+        ready = GaugeMetricFamily(
+            "driftline_ready", "1 when the worker can work.", value=float(not worker.status.problem)
+        )
         failures = CounterMetricFamily(
-            "driftline_publish_failures", "Deliveries that Kafka refused; each was sent again.", worker.publisher.failures
+            "driftline_publish_failures",
+            "Deliveries that Kafka refused; each was sent again.",
+            worker.publisher.failures,
         )
         yield from (windows, alerts, is_open, ready, failures)

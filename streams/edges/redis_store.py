@@ -83,11 +83,6 @@ class RedisStore:
         found = self._ask(lambda: self._redis.hmget(self._key(shard, "head"), "sequence", "body", "token"))
         return Head(int(found[0] or 0), found[1], (found[2] or b"").decode())
 
-    def peek(self, shard: str) -> Head:
-        """Read the head, and leave its token alone."""
-        sequence, body = self._ask(lambda: self._redis.hmget(self._key(shard, "head"), "sequence", "body"))
-        return Head(int(sequence or 0), body)
-
     def commit(self, commit: Commit) -> Verdict:
         """Run the script; the order of operations is that of the fields of ``Commit``."""
         keys = [self._key(commit.shard, k) for k in ("head", "outbox", "segments")]
@@ -140,7 +135,9 @@ class RedisStore:
     def segments(self, shard: str) -> dict[str, bytes]:
         """All segments of the join log."""
         names = sorted(n.decode() for n in self._ask(lambda: self._redis.smembers(self._key(shard, "segments"))))
-        return {n: self._ask(lambda n=n: self._redis.get(self._key(shard, "segment", n))) or b"" for n in names}
+        keys = [self._key(shard, "segment", n) for n in names]
+        found = self._ask(lambda: [self._redis.get(k) for k in keys])
+        return {n: data or b"" for n, data in zip(names, found, strict=True)}
 
     def outbox(self, shard: str) -> dict[int, bytes]:
         """What waits to be published."""

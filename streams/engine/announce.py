@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schemas.alerts import AlertData, AlertEvent, Evidence, RetrainData, RetrainEvent, Span, Subject, TrainingRange, sequence_text
+from schemas.alerts import (
+    AlertData,
+    AlertEvent,
+    Evidence,
+    RetrainData,
+    RetrainEvent,
+    Span,
+    Subject,
+    TrainingRange,
+    sequence_text,
+)
 from schemas.identifiers import event_id, transition_id
 from schemas.outbox import OutboxEvent, encode
 from schemas.times import rfc3339
@@ -12,7 +22,7 @@ from schemas.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.config import Topics
+    from schemas.settings import Topics
     from streams.engine.alerts import Change
     from streams.engine.plan import Model
     from streams.engine.retrain import Request, Verb
@@ -21,7 +31,13 @@ if TYPE_CHECKING:
 def alert(change: Change, group: str, topics: Topics, recorded: str) -> OutboxEvent:
     """The event of one transition of one alert."""
     condition, stream = change.condition, change.stream
-    named = {"metric": change.subject} if change.family in {"performance", "sequential"} else {"feature": change.subject}
+    is_metric = change.family in {"performance", "sequential"}
+    subject = Subject(
+        model_version=stream.version,
+        variant=stream.variant,
+        feature=None if is_metric else change.subject,
+        metric=change.subject if is_metric else None,
+    )
     event = AlertEvent(
         id=transition_id(condition.alert_id, change.transition, window_end_ms=change.time, revision=condition.sequence),
         source=f"driftline/{group}",
@@ -35,7 +51,7 @@ def alert(change: Change, group: str, topics: Topics, recorded: str) -> OutboxEv
             model=stream.model,
             severity=condition.severity,
             kind=change.family,
-            subject=Subject(model_version=stream.version, variant=stream.variant, **named),
+            subject=subject,
             window=Span.of(*change.window),
             evidence=change.evidence,
             incident=condition.incident,

@@ -48,9 +48,7 @@ class Cells:
         self._at: dict[tuple[int, int], dict[int, int]] = {}
         self._free: dict[int, list[int]] = {}
 
-    def place(
-        self, model: NDArray[np.int64], start: NDArray[np.int64], stream: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def place(self, model: NDArray[np.int64], start: NDArray[np.int64], stream: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the vector of each row begins in the arena; opens what is missing and marks all of it changed."""
         key = (start << (_STREAM_BITS + _MODEL_BITS)) | (model << _STREAM_BITS) | stream
         distinct, inverse = np.unique(key, return_inverse=True)
@@ -91,7 +89,9 @@ class Cells:
         begin, width = self._open(model, start, stream), self._width(model, stream)
         if len(vector) != width:
             what = f"{where}: the stored pane has {len(vector)} counters, the reference in use needs {width}"
-            raise StateMismatch(what, "put back the reference the state was made with, or monitor under a new model name")
+            raise StateMismatch(
+                what, "put back the reference the state was made with, or monitor under a new model name"
+            )
         self.arena[begin : begin + width] = vector
 
     def open(self) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from detectors.decisions import Budget, level, severity
 from detectors.drift import CellResult, cell_test
 from schemas.alerts import Bin, Evidence, RankedFeature, Span
-from schemas.config import ModelConfig
+from schemas.config import Confirmation, ModelConfig
 from streams.engine.families import Book, decide
 
 if TYPE_CHECKING:
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One cell of one window: the test's result and whether it rejects at ``level``."""
+    """One cell of one window: the test's result, whether it rejects at ``level``, and how many windows must agree.
+
+    Where the reference is too small beside the window, windows are not independent of each other (they share the reference's
+    own error), so that confirming proves nothing: one window then decides alone, at the level of one window.
+    """
 
     subject: str
     result: CellResult
     level: float
     rejected: bool
+    confirm: Confirmation
 
 
 def watched(model: Model, shape: Shape) -> list[int]:
@@ -50,12 +55,14 @@ def judge_window(model: Model, shape: Shape, vector: NDArray[np.int64]) -> list[
     """Test every watched cell of one stream's window."""
     alerts = model.config.alerts
     subjects = watched(model, shape)
-    at = level(Budget.parse(alerts.false_alarms), "drift", model.window, max(1, len(subjects)), alerts.confirmation)
+    budget, cells = Budget.parse(alerts.false_alarms), max(1, len(subjects))
     judged = []
     for i in subjects:
         result = cell_test(shape.subjects[i], shape.counts(vector, i))
+        confirm = Confirmation(1, 1) if result.decides_alone else alerts.confirmation
+        at = level(budget, "drift", model.window, cells, confirm)
         rejected = result.p_value is not None and not result.insufficient and result.p_value < at
-        judged.append(Judged(shape.subjects[i].name, result, at, rejected))
+        judged.append(Judged(shape.subjects[i].name, result, at, rejected, confirm))
     return judged
 
 
@@ -97,7 +104,7 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
                 severity=severity(size, _tier(model)),
                 window=(window.start, window.end),
                 time=window.end,
-                confirm=model.config.alerts.confirmation,
+                confirm=j.confirm,
                 evidence=evidence,
                 summary=_sentence(stream, j),
             )

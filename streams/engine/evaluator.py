@@ -22,7 +22,7 @@ from streams.engine import announce, drift_family, performance_family, retrain, 
 from streams.engine.families import Book, supersede
 from streams.engine.kernels.clock import NEVER
 from streams.engine.retrain import Policy, Tick
-from streams.engine.sequential_family import Series
+from streams.engine.sequential_family import Series  # noqa: TC001  # msgspec reads it from the annotation
 from streams.engine.shape import HEADER
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.windows import MAX_WINDOWS, closed_windows
@@ -30,8 +30,8 @@ from streams.engine.windows import MAX_WINDOWS, closed_windows
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schemas.config import Topics
     from schemas.outbox import OutboxEvent
+    from schemas.settings import Topics
     from streams.engine.alerts import Change
     from streams.engine.plan import Model
     from streams.engine.store import Cell, Commit, Store

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Book(msgspec.Struct):
-    """The conditions of one family, by stream ("version\\x1fvariant") and subject; and how many alerts each stream has open."""
+    """The conditions of one family, by stream (``stream_text``) and subject, and the incident that a stream's open alerts share."""
 
     conditions: dict[str, dict[str, Condition]] = msgspec.field(default_factory=dict)
     incidents: dict[str, str] = msgspec.field(default_factory=dict)
@@ -40,7 +40,7 @@ def stream_text(stream: StreamKey) -> str:
     return f"{stream.version}\x1f{stream.variant}"
 
 
-def decide(
+def decide(  # noqa: PLR0913  # all that a cell's decision is made of, once
     book: Book,
     model: Model,
     stream: StreamKey,

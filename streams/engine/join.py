@@ -62,10 +62,10 @@ class Table:
         self.count = kernel.rebuild(self.entries, limit, shift, fresh)
         self.entries = fresh
 
-
     def occupied(self) -> NDArray[np.uint64]:
         """The entries, in no promised order."""
-        return self.entries[self.entries[:, 0] != 0]
+        found: NDArray[np.uint64] = self.entries[self.entries[:, 0] != 0]
+        return found
 
 
 PREDICTION_SHIFT, LABEL_SHIFT = 12, 2
@@ -203,7 +203,9 @@ class Join:
         """
         if not len(self.horizon):
             return
-        ripe = np.where((watermark == NEVER) | (label_clock == NEVER), NEVER, np.minimum(watermark, label_clock) - slack)
+        ripe = np.where(
+            (watermark == NEVER) | (label_clock == NEVER), NEVER, np.minimum(watermark, label_clock) - slack
+        )
         moved = False
         for m in range(len(self._names)):
             moved |= self._set_limit("p", m, int(ripe[m]) - int(self.horizon[m]))

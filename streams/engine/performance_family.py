@@ -48,7 +48,9 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
                 "variant": stream.variant,
                 "window": [window.start, window.end],
                 "labels": int(outcomes[0]),
-                "metrics": {k: {"value": m.value, "standard_error": m.standard_error, "n": m.n} for k, m in found.items()},
+                "metrics": {
+                    k: {"value": m.value, "standard_error": m.standard_error, "n": m.n} for k, m in found.items()
+                },
             }
         )
         reference = model.references[shape_hash]

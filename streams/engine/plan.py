@@ -135,7 +135,7 @@ class Plan:
 
 def compile_plan(
     group: str,
-    configs: Mapping[str, ModelConfig] | Mapping[str, FeatureSetConfig],
+    configs: Mapping[str, ModelConfig | FeatureSetConfig],
     references: Mapping[str, Sequence[Reference]],
     future: int,
 ) -> Plan:
@@ -143,7 +143,8 @@ def compile_plan(
 
     Raises ReferenceMismatch when a reference does not fit the task that the configuration names.
     """
-    return Plan(group, tuple(_model(i, n, c, references[n]) for i, (n, c) in enumerate(sorted(configs.items()))), future)
+    models = [_model(i, name, configs[name], references[name]) for i, name in enumerate(sorted(configs))]
+    return Plan(group, tuple(models), future)
 
 
 def _model(index: int, name: str, config: ModelConfig | FeatureSetConfig, references: Sequence[Reference]) -> Model:

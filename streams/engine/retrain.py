@@ -107,7 +107,9 @@ def advance(policy: Policy, model: Model, through: int) -> list[tuple[Verb, Requ
     if not isinstance(config, ModelConfig) or config.retrain is None or through <= policy.through:
         return []
     policy.through = through
-    steps: list[tuple[int, int, str, Cause | Tick]] = [(c.time, 0, c.alert_id, c) for c in policy.queue if c.time <= through]
+    steps: list[tuple[int, int, str, Cause | Tick]] = [
+        (c.time, 0, c.alert_id, c) for c in policy.queue if c.time <= through
+    ]
     steps += [(t.time, 1, "", t) for t in policy.ticks if t.time <= through]
     policy.queue = [c for c in policy.queue if c.time > through]
     policy.ticks = [t for t in policy.ticks if t.time > through]

@@ -92,12 +92,16 @@ def lay_out(reference: Reference, columns: Columns) -> Shape:
             table[index], table_size[index] = slot_at, len(slot_of_code)
             slots.append(slot_of_code)
             slot_at += len(slot_of_code)
-    whole = (np.array(a, np.int64) for a in (column, categorical, base, bins, table, table_size))
     return Shape(
-        reference.shape_hash,
-        subjects,
-        at,
-        *whole,
-        np.concatenate(edges) if edges else np.zeros(0),
-        np.concatenate(slots) if slots else np.zeros(0, np.int64),
+        hash=reference.shape_hash,
+        subjects=subjects,
+        width=at,
+        column=np.array(column, np.int64),
+        categorical=np.array(categorical, np.int64),
+        base=np.array(base, np.int64),
+        bins=np.array(bins, np.int64),
+        table=np.array(table, np.int64),
+        table_size=np.array(table_size, np.int64),
+        edges=np.concatenate(edges) if edges else np.zeros(0),
+        slots=np.concatenate(slots) if slots else np.zeros(0, np.int64),
     )

@@ -49,7 +49,9 @@ class Shard:
         verdict = self._store.commit(commit)
         self._doubtful = None
         if verdict is Verdict.LOST:
-            raise OwnershipLost(f"{self.name} belongs to another worker now", "nothing: this worker drops it and rejoins")
+            raise OwnershipLost(
+                f"{self.name} belongs to another worker now", "nothing: this worker drops it and rejoins"
+            )
         if verdict is Verdict.CONFLICT:
             what = f"{self.name}: the commit sequence moved while we owned it"
             raise CommitConflict(what, "nothing: this worker loads the state again")

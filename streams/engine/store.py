@@ -70,10 +70,6 @@ class Store(Protocol):
         """What stands in a shard, without claiming it: for looking only."""
         ...
 
-    def peek(self, shard: str) -> Head:
-        """What stands in a shard, without claiming it: for those who only look. Its owner may commit at any moment."""
-        ...
-
     def commit(self, commit: Commit) -> Verdict:
         """Write everything or nothing: refused unless the token owns the shard and its sequence is ``commit.sequence``."""
         ...

@@ -23,7 +23,7 @@ from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, LabelColumns, Predic
 from streams.engine.join import Join
 from streams.engine.kernels import clock as clocks
 from streams.engine.kernels import join as joins
-from streams.engine.kernels.clock import EVERY_MODEL, NEVER
+from streams.engine.kernels.clock import NEVER
 from streams.engine.kernels.fold import add_outcomes, fold
 from streams.engine.shape import HEADER
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE, Cell, Commit, Store
@@ -88,7 +88,7 @@ class Task:
         models = plan.models
         n = len(models)
         self.plan, self.shard = plan, shard
-        self.topics = (predictions,) if labels is None else (predictions, labels)
+        self.topics: tuple[str, ...] = (predictions,) if labels is None else (predictions, labels)
         self.offsets = dict.fromkeys(self.topics, 0)
         self.record_time = dict.fromkeys(self.topics, NEVER)
         self.ledger: dict[str, Counter[str]] = {topic: Counter() for topic in self.topics}
@@ -122,7 +122,12 @@ class Task:
     # -- records ------------------------------------------------------------------------------------------------------
 
     def predictions(
-        self, columns: PredictionColumns, first: int, last: int, offset: NDArray[np.int64], record_time: NDArray[np.int64]
+        self,
+        columns: PredictionColumns,
+        first: int,
+        last: int,
+        offset: NDArray[np.int64],
+        record_time: NDArray[np.int64],
     ) -> None:
         """Take the rows first..last-1 of a decoded batch: one partition's records, in offset order."""
         topic = self.topics[0]
@@ -170,8 +175,8 @@ class Task:
             begin[applied] = self.open[FEATURES].place(m, start, stream[applied].astype(np.int64))
             self._fold(columns, first, last, status, stream, begin, offset)
         self._count(topic, model, status)
-        for m, unknown in columns.unknown.items():
-            self.unknown_features[m] += int(unknown[part].sum())
+        for index, unknown in columns.unknown.items():
+            self.unknown_features[index] += int(unknown[part].sum())
 
     def _fold(
         self,
@@ -279,7 +284,9 @@ class Task:
             ):
                 header = self.open[kind].place(group, start, s)
                 begin = header + shift
-                add_outcomes(begin, order, header, self.open[kind].arena, config.task_code, klass, actual, answer, value)
+                add_outcomes(
+                    begin, order, header, self.open[kind].arena, config.task_code, klass, actual, answer, value
+                )
 
     def _begin(
         self,
@@ -323,7 +330,9 @@ class Task:
         """The partition clock: this topic's partition has no record before ``now`` that the task has not seen (R2)."""
         self.record_time[topic] = max(self.record_time[topic], now)
 
-    def times(self, predictions_now: int = NEVER, labels_now: int = NEVER) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def times(
+        self, predictions_now: int = NEVER, labels_now: int = NEVER
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Watermarks and label clocks, as they stand or as they would stand at later record times; int64[models] each."""
         n = len(self.watermark)
         watermark, label_clock = np.empty(n, np.int64), np.empty(n + 1, np.int64)
@@ -332,8 +341,20 @@ class Task:
         if len(self.topics) == 1:
             return watermark, watermark
         record = max(self.record_time[self.topics[1]], labels_now)
-        clocks.read_clocks(self.label_clock, self.label_heard, self.label_borrowed, record, self._label_idle, label_clock)
+        clocks.read_clocks(
+            self.label_clock, self.label_heard, self.label_borrowed, record, self._label_idle, label_clock
+        )
         return watermark, np.maximum(label_clock[:n], label_clock[n])
+
+    def _spans(
+        self, watermark: NDArray[np.int64], behind: NDArray[np.int64]
+    ) -> tuple[tuple[str, NDArray[np.int64], NDArray[np.int64]], ...]:
+        """Of each kind of cell: how long after its start it can still change, and the clock that tells."""
+        return (
+            (FEATURES, self._pane, watermark),
+            (ARRIVALS, self._pane, behind),
+            (PERFORMANCE, self._window + self.join.horizon, behind),
+        )
 
     def ripe(self) -> list[tuple[str, int, int]]:
         """The open cells that the clocks have passed, (kind, model, start): final once they are committed."""
@@ -341,11 +362,7 @@ class Task:
         behind = np.minimum(watermark, label_clock)
         return [
             (kind, m, at)
-            for kind, length, passed in (
-                (FEATURES, self._pane, watermark),
-                (ARRIVALS, self._pane, behind),
-                (PERFORMANCE, self._window + self.join.horizon, behind),
-            )
+            for kind, length, passed in self._spans(watermark, behind)
             for m, at in self.open[kind].open()
             if passed[m] != NEVER and at + length[m] + self._lateness[m] <= passed[m]
         ]
@@ -526,11 +543,7 @@ class Task:
         watermark, label_clock = self.times()
         behind = np.minimum(watermark, label_clock)
         wanted: list[tuple[str, Cell]] = []
-        for kind, length, passed in (
-            (FEATURES, self._pane, watermark),
-            (ARRIVALS, self._pane, behind),
-            (PERFORMANCE, self._window + self.join.horizon, behind),
-        ):
+        for kind, length, passed in self._spans(watermark, behind):
             for model in self.plan.models:
                 m = model.index
                 first = 0 if passed[m] == NEVER else int(passed[m] - length[m] - self._lateness[m]) + 1

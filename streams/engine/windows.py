@@ -17,9 +17,9 @@ from streams.engine.shape import NO_OFFSET, merge
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    import numpy as np
     from streams.engine.store import Cell, Store
 
 MAX_WINDOWS = 64
@@ -54,9 +54,7 @@ def closed_windows(
         yield _merged(store, shards, members, model, Window(begin, begin + length))
 
 
-def _merged(
-    store: Store, shards: Sequence[str], members: list[tuple[int, Cell]], model: str, window: Window
-) -> Window:
+def _merged(store: Store, shards: Sequence[str], members: list[tuple[int, Cell]], model: str, window: Window) -> Window:
     parts: dict[StreamKey, list[NDArray[np.int64]]] = {}
     shapes: dict[StreamKey, str] = {}
     found = store.cells([(shards[task], cell) for task, cell in members])

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from streams.engine.plan import Plan
 
 MAX_CACHED = 10_000
-_TOO_LARGE = 1 << 1024
 _NUMBER, _TEXT = 0, 1
 _FORM = {int: _NUMBER, float: _NUMBER, str: _TEXT, bool: _TEXT}
 
@@ -112,7 +111,14 @@ def _floats(values: Sequence[float]) -> NDArray[np.float64]:
     try:
         return np.array(values, np.float64)
     except OverflowError:
-        return np.array([v if abs(v) < _TOO_LARGE else np.inf for v in values], np.float64)
+        return np.array([_float(v) for v in values])
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
 
 
 def _empty(n: int, record_time: NDArray[np.int64], rejected: list[Rejected]) -> LabelColumns:

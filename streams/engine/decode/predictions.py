@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from streams.engine.plan import Model, Plan, References
 
 
-
 _HALF = 0.5
 
 
@@ -242,7 +241,9 @@ class _Batch:
                 continue
             rows = np.concatenate([r for r, _ in parts])
             width = max(v.shape[1] for _, v in parts)
-            values = np.concatenate([np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for _, v in parts])
+            values = np.concatenate(
+                [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for _, v in parts]
+            )
             if len(parts) > 1:
                 order = np.argsort(rows, kind="stable")
                 rows, values = rows[order], values[order]

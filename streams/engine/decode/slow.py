@@ -60,9 +60,13 @@ class _FeatureEvent(FeatureEvent, frozen=True, kw_only=True):
     features: dict[str, msgspec.Raw]  # type: ignore[assignment]
 
 
-_DECODE = {"predictions": msgspec.json.Decoder(_Prediction).decode, "features": msgspec.json.Decoder(_FeatureEvent).decode}
+_DECODE = {
+    "predictions": msgspec.json.Decoder(_Prediction).decode,
+    "features": msgspec.json.Decoder(_FeatureEvent).decode,
+}
 
-def read(value: bytes | None, plan: Plan, kind: str) -> Row | UnknownModel | Bad:
+
+def read(value: bytes | None, plan: Plan, kind: str) -> Row | UnknownModel | Bad:  # noqa: PLR0911  # one return per kind of record
     """Say what a record is; never raises for what is in it.
 
     As the fast path does, it passes over what nobody asked for without reading it: an unknown field, or the value of an
@@ -113,7 +117,7 @@ def cells(row: Row) -> list[float]:
     ]
 
 
-def _cell(value: Any, column: Column) -> float:  # noqa: ANN401  # any JSON value
+def _cell(value: Any, column: Column) -> float:  # noqa: ANN401, PLR0911  # any JSON value; one return per kind
     if value is None:
         return _MISSING
     if column.kind == "numeric":
@@ -123,8 +127,9 @@ def _cell(value: Any, column: Column) -> float:  # noqa: ANN401  # any JSON valu
             return float(value)
         except OverflowError:
             return TYPE_ERROR
+    if column.kind == "boolean":
+        text = category_text(value) if isinstance(value, str | int | float) else ""
+        return float(column.categories.codes.get({"1": "true", "0": "false"}.get(text, text), TYPE_ERROR))
     if isinstance(value, str | int | float):
-        if column.kind == "boolean" and not isinstance(value, bool):
-            return TYPE_ERROR
         return float(column.categories.codes.get(category_text(value), -1))
     return TYPE_ERROR

@@ -28,6 +28,7 @@ def times_of(values: Sequence[Any]) -> NDArray[np.int64]:
 
 
 def time_of(value: int | str) -> int:
+    """One event time in ms; -1 when it is none."""
     try:
         return parse_time(value)
     except ValueError:

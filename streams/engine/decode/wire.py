@@ -36,7 +36,9 @@ class Wire:
     def struct(self, kind: str) -> type[msgspec.Struct]:
         """The struct; ``kind`` is ``predictions`` or ``features``."""
         columns = self.model.columns.all
-        cells: list[tuple[str, Any, Any]] = [(f"f{i}", _CELL[columns[c].kind], None) for i, c in enumerate(self.features)]
+        cells: list[tuple[str, Any, Any]] = [
+            (f"f{i}", _CELL[columns[c].kind], None) for i, c in enumerate(self.features)
+        ]
         names = {f"f{i}": columns[c].name for i, c in enumerate(self.features)}
         cells += [(f"u{i}", msgspec.Raw, msgspec.Raw()) for i in range(len(self.learnt))]
         names |= {f"u{i}": name for i, name in enumerate(self.learnt)}
@@ -45,7 +47,12 @@ class Wire:
         )
         fields: list[Any]
         if kind == "features":
-            fields = [("id", str), ("event_time", int | str), ("features", inner), ("computed_at", int | str | None, None)]
+            fields = [
+                ("id", str),
+                ("event_time", int | str),
+                ("features", inner),
+                ("computed_at", int | str | None, None),
+            ]
             return msgspec.defstruct(
                 "Event", fields, rename={"id": "entity_id"}, tag_field="feature_set", tag=self.model.name, gc=False
             )

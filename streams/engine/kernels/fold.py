@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.engine.compiled import compiled
+
+_i64: Any = np.int64
+"""An explicit int64: numba makes a float of int64 + uint64."""
 
 _HEADER = 3
 _SCORE_BINS = 100
@@ -96,9 +101,9 @@ def add_outcomes(
             if not (square * _UNIT < _LIMIT and abs(error) * _UNIT < _LIMIT):
                 arena[at + 1] += 1
                 continue
-            _add(arena, at + 2, np.int64(np.rint(error * _UNIT)))
-            _add(arena, at + 4, np.int64(np.rint(abs(error) * _UNIT)))
-            _add(arena, at + 6, np.int64(np.rint(square * _UNIT)))
+            _add(arena, at + 2, _i64(np.rint(error * _UNIT)))
+            _add(arena, at + 4, _i64(np.rint(abs(error) * _UNIT)))
+            _add(arena, at + 6, _i64(np.rint(square * _UNIT)))
 
 
 @compiled

@@ -13,10 +13,15 @@ the horizon has been dropped yet.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.engine.compiled import compiled
+
+_i64: Any = np.int64
+"""An explicit int64: numba makes a float of int64 + uint64."""
 
 WORDS = 4
 OUTCOME_WORDS = 9
@@ -70,9 +75,7 @@ def _pair(
 
 
 @compiled
-def _first_label(
-    labels: NDArray[np.uint64], key: np.uint64, model: int, event_time: int, horizon: int
-) -> int:
+def _first_label(labels: NDArray[np.uint64], key: np.uint64, model: int, event_time: int, horizon: int) -> int:
     """The slot of the label that comes first in offset order of those that fit the prediction, or -1."""
     mask = np.uint64(len(labels) - 1)
     at = key & mask
@@ -84,7 +87,7 @@ def _first_label(
             offset = meta >> np.uint64(24)
             near = abs(np.int64(labels[at, 1]) - event_time) <= horizon
             if near and (scope == 0 or scope == model + 1) and (best < 0 or offset < best_offset):
-                best, best_offset = np.int64(at), offset
+                best, best_offset = _i64(at), offset
         at = (at + _ONE) & mask
     return best
 
@@ -140,8 +143,8 @@ def join_predictions(
         fresh[i] = 1
         k = _first_label(labels, key[i], m, event_time[i], horizon[m])
         if k >= 0:
-            joined += np.int64(labels[k, 3] & _ONE == np.uint64(0))
-            out = _pair(predictions, np.int64(at), labels, k, out, count)
+            joined += _i64(labels[k, 3] & _ONE == np.uint64(0))
+            out = _pair(predictions, _i64(at), labels, k, out, count)
             count += 1
     return out[:count], joined, inserted
 
@@ -182,7 +185,7 @@ def join_labels(
                 near = abs(np.int64(labels[at, 1]) - label_time[i]) <= memory
                 first = earlier < 0 or labels[at, 3] >> np.uint64(24) < earlier_offset
                 if near and first and (other == 0 or other == scope[i]):
-                    earlier, earlier_offset = np.int64(at), labels[at, 3] >> np.uint64(24)
+                    earlier, earlier_offset = _i64(at), labels[at, 3] >> np.uint64(24)
             at = (at + _ONE) & mask
         if earlier >= 0:
             same = labels[earlier, 2] == truth[i] and ((labels[earlier, 3] >> _ONE) & _ONE) == np.uint64(number[i])
@@ -200,7 +203,7 @@ def join_labels(
                 m = np.int64((predictions[spot, 3] >> np.uint64(12)) & np.uint64(0xFFF))
                 near = abs(np.int64(predictions[spot, 1]) - label_time[i]) <= horizon[m]
                 if near and (scope[i] == 0 or scope[i] == m + 1):
-                    out = _pair(predictions, np.int64(spot), labels, np.int64(at), out, count)
+                    out = _pair(predictions, _i64(spot), labels, _i64(at), out, count)
                     count += 1
             spot = (spot + _ONE) & prediction_mask
         if labels[at, 3] & _ONE != np.uint64(0):
@@ -248,8 +251,8 @@ def relink(predictions: NDArray[np.uint64], labels: NDArray[np.uint64], horizon:
     """After a load: mark again which entries have met, which follows from the entries alone."""
     for p in range(len(predictions)):
         if predictions[p, 0] != np.uint64(0):
-            m = np.int64((predictions[p, 3] >> np.uint64(12)) & np.uint64(0xFFF))
-            k = _first_label(labels, predictions[p, 0], m, np.int64(predictions[p, 1]), horizon[m])
+            m = _i64((predictions[p, 3] >> np.uint64(12)) & np.uint64(0xFFF))
+            k = _first_label(labels, predictions[p, 0], m, _i64(predictions[p, 1]), horizon[m])
             if k >= 0:
                 predictions[p, 3] |= _ONE
                 labels[k, 3] |= _ONE

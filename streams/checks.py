@@ -1,0 +1,150 @@
+"""``driftline check``: what would stop a worker from working, found before one is started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from confluent_kafka import Consumer
+
+from schemas.errors import ConnectionProblem, DriftlineError, PermissionMissing, TopicMissing
+from streams.edges.kafka_log import client_settings, partition_counts
+from streams.edges.redis_store import RedisStore
+from streams.host import FEATURE_EVENTS, PREDICTIONS
+from streams.references import plans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.config import Config
+
+NO, WRONG = 1, 2
+"""Exit status of a finding: the answer is no; the question was wrong (configuration, connection, permission)."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at. ``exit_status`` is 0 unless it failed."""
+
+    subject: str
+    state: Literal["ok", "failed", "not checked"]
+    detail: str = ""
+    remedy: str = ""
+    exit_status: int = 0
+
+
+def exit_status(findings: list[Finding]) -> int:
+    """The exit status of all findings together: a question that was wrong outweighs an answer that is no."""
+    return max((f.exit_status for f in findings), default=0)
+
+
+def check(config: Config) -> list[Finding]:
+    """Look at references, Redis and Kafka, each as far as it can be reached; never raises a DriftlineError."""
+    findings = [*_references(config), *_redis(config)]
+    found = list(_topics(config))
+    counts = {f.subject.removeprefix("topic "): int(f.detail.split()[0]) for f in found if f.state == "ok" and f.detail}
+    return [*findings, *found, *_partitions(config, counts)]
+
+
+def _failed(subject: str, error: DriftlineError, status: int = WRONG) -> Finding:
+    return Finding(subject, "failed", error.what, error.remedy, status)
+
+
+def _references(config: Config) -> Iterator[Finding]:
+    # One at a time, so that one bad reference does not hide another.
+    for name, model in config.models.items():
+        yield _reference(config, f"reference of model {name}", models={name: model}, feature_sets={})
+    for name, feature_set in config.feature_sets.items():
+        yield _reference(config, f"reference of feature set {name}", models={}, feature_sets={name: feature_set})
+
+
+def _reference(config: Config, subject: str, **only: object) -> Finding:
+    try:
+        (plan,) = plans(config.model_copy(update=only)).values()
+    except DriftlineError as error:
+        return _failed(subject, error)
+    reference = plan.models[0].reference
+    return Finding(subject, "ok", f"{len(reference.features)} features, {reference.rows:,} rows")
+
+
+def _redis(config: Config) -> Iterator[Finding]:
+    store = RedisStore(config.redis.url)
+    try:
+        policy = store.eviction_policy()
+    except DriftlineError as error:
+        yield _failed("Redis", error)
+        yield Finding("Redis keeps its keys", "not checked")
+        return
+    yield Finding("Redis", "ok")
+    if policy == "noeviction":
+        yield Finding("Redis keeps its keys", "ok", policy)
+        return
+    what = f"maxmemory-policy {policy} drops keys when memory is short, which would lose state"
+    yield Finding("Redis keeps its keys", "failed", what, "set maxmemory-policy noeviction", NO)
+
+
+def _topics(config: Config) -> Iterator[Finding]:
+    """Every topic of the configuration that a worker uses. A detail that begins with a number is the partition count."""
+    # A consumer, because a producer's client would make the topics that it asks for.
+    group_only = ("group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms")
+    settings = client_settings({k: v for k, v in config.kafka.items() if k not in group_only})
+    client = Consumer(settings | {"group.id": "driftline.check", "enable.auto.commit": False})
+    unreachable = False
+    try:
+        for topic in used_topics(config):
+            if unreachable:
+                yield Finding(f"topic {topic}", "not checked")
+                continue
+            try:
+                count = partition_counts(client, [topic])[topic]
+            except ConnectionProblem as error:
+                unreachable = True
+                yield _failed("Kafka", error)
+                yield Finding(f"topic {topic}", "not checked")
+            except (TopicMissing, PermissionMissing) as error:
+                yield _failed(f"topic {topic}", error, NO if isinstance(error, TopicMissing) else WRONG)
+            else:
+                yield Finding(f"topic {topic}", "ok", f"{count} partitions")
+    finally:
+        client.close()
+
+
+def used_topics(config: Config) -> list[str]:
+    """The topics that the workers of this configuration read or write."""
+    t = config.topics
+    inputs = [t.predictions, t.labels] if config.models else []
+    inputs += [t.features] if config.feature_sets else []
+    return [*inputs, t.control, t.alerts, t.retrain, t.dead_letters, t.journal]
+
+
+def _partitions(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
+    """Predictions and labels have one number of partitions, and it is the one that the state was made for (R10)."""
+    t = config.topics
+    if config.models:
+        subject = "predictions and labels share partitions"
+        if t.predictions not in counts or t.labels not in counts:
+            yield Finding(subject, "not checked")
+        elif counts[t.predictions] == counts[t.labels]:
+            yield Finding(subject, "ok")
+        else:
+            what = f"{t.predictions} has {counts[t.predictions]} partitions and {t.labels} has {counts[t.labels]}"
+            yield Finding(subject, "failed", what, "give both the same number", NO)
+    for group, topic, used in (
+        (PREDICTIONS, t.predictions, bool(config.models)),
+        (FEATURE_EVENTS, t.features, bool(config.feature_sets)),
+    ):
+        if used and topic in counts:
+            yield from _pinned(config, group, topic, counts[topic])
+
+
+def _pinned(config: Config, group: str, topic: str, count: int) -> Iterator[Finding]:
+    subject = f"partitions of {topic} fit the state"
+    try:
+        pinned = RedisStore(config.redis.url).pinned_partitions(f"{config.group}.{group}")
+    except DriftlineError:
+        yield Finding(subject, "not checked")
+        return
+    if pinned in {None, count}:
+        yield Finding(subject, "ok", "no state yet" if pinned is None else "")
+        return
+    what = f"topic {topic} has {count} partitions, the state was made for {pinned}"
+    yield Finding(subject, "failed", what, "put the number back, or set another `group` in monitor.yaml", NO)
