@@ -82,9 +82,9 @@ class Labels(Strict):
     """When the truth is waited for, in milliseconds."""
 
     maturity: Duration = _DAY
-    """After this, a window's performance is evaluated for the first time."""
+    """So long after its end a window's performance is evaluated, with the labels that came until then."""
     horizon: PositiveDuration = 7 * _DAY
-    """After this, a label no longer counts, and performance is evaluated for the last time."""
+    """So long after its prediction a label still counts. Predictions are held for one horizon, labels for two."""
 
     @field_validator("horizon")
     @classmethod

@@ -36,6 +36,7 @@ DRIFTLINE_SETS: Final = {
     "group.id": "write `group:` at the top level instead",
     "auto.offset.reset": "a missing offset is an error, never a silent jump",
     "partition.assignment.strategy": "labels must land where their predictions are, which only `range` does",
+    "group.protocol": "the classic protocol is the one that driftline is tested with",
     "group.remote.assignor": "labels must land where their predictions are, which only `range` does",
     "enable.partition.eof": "it is how driftline knows that a partition is caught up",
     "enable.idempotence": "every event is published at least once and in order",

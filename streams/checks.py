@@ -39,10 +39,8 @@ def exit_status(findings: list[Finding]) -> int:
 
 def check(config: Config) -> list[Finding]:
     """Look at references, Redis and Kafka, each as far as it can be reached; never raises a DriftlineError."""
-    findings = [*_references(config), *_redis(config)]
-    found = list(_topics(config))
-    counts = {f.subject.removeprefix("topic "): int(f.detail.split()[0]) for f in found if f.state == "ok" and f.detail}
-    return [*findings, *found, *_partitions(config, counts)]
+    counts: dict[str, int] = {}
+    return [*_references(config), *_redis(config), *_topics(config, counts), *_partitions(config, counts)]
 
 
 def _failed(subject: str, error: DriftlineError, status: int = WRONG) -> Finding:
@@ -82,8 +80,8 @@ def _redis(config: Config) -> Iterator[Finding]:
     yield Finding("Redis keeps its keys", "failed", what, "set maxmemory-policy noeviction", NO)
 
 
-def _topics(config: Config) -> Iterator[Finding]:
-    """Every topic of the configuration that a worker uses. A detail that begins with a number is the partition count."""
+def _topics(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
+    """Every topic of the configuration that a worker uses; fills in the partition counts that it finds."""
     # A consumer, because a producer's client would make the topics that it asks for.
     group_only = ("group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms")
     settings = client_settings({k: v for k, v in config.kafka.items() if k not in group_only})
@@ -95,7 +93,7 @@ def _topics(config: Config) -> Iterator[Finding]:
                 yield Finding(f"topic {topic}", "not checked")
                 continue
             try:
-                count = partition_counts(client, [topic])[topic]
+                counts |= partition_counts(client, [topic])
             except ConnectionProblem as error:
                 unreachable = True
                 yield _failed("Kafka", error)
@@ -103,7 +101,7 @@ def _topics(config: Config) -> Iterator[Finding]:
             except (TopicMissing, PermissionMissing) as error:
                 yield _failed(f"topic {topic}", error, NO if isinstance(error, TopicMissing) else WRONG)
             else:
-                yield Finding(f"topic {topic}", "ok", f"{count} partitions")
+                yield Finding(f"topic {topic}", "ok", f"{counts[topic]} partitions")
     finally:
         client.close()
 

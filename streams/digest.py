@@ -97,14 +97,15 @@ def _task(task: Task) -> dict[str, bytes]:
 
 
 def _rank_streams(task: Task, entries: NDArray[np.uint64]) -> None:
-    """Number streams by the order of their names: a process numbers them in the order it meets them."""
+    """Number the task's streams by the order of their names: a process numbers all it meets, in the order it meets them."""
     for model in task.plan.models:
         names = list(model.streams)
-        rank = np.empty(len(names), np.uint64)
-        rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names), dtype=np.uint64)
+        rank = np.zeros(len(names), np.uint64)
+        for number, stream in enumerate(sorted(task.own_streams[model.index], key=names.__getitem__)):
+            rank[stream] = number
         mine = ((entries[:, 3] >> np.uint64(12)) & np.uint64(0xFFF)) == model.index
-        stream = (entries[mine, 3] >> np.uint64(24)).astype(np.int64) & 0xFF
-        entries[mine, 3] = entries[mine, 3] & ~np.uint64(0xFF << 24) | (rank[stream] << np.uint64(24))
+        at = (entries[mine, 3] >> np.uint64(24)).astype(np.int64) & 0xFF
+        entries[mine, 3] = entries[mine, 3] & ~np.uint64(0xFF << 24) | (rank[at] << np.uint64(24))
 
 
 def _evaluator(evaluator: Evaluator, store: Store) -> dict[str, bytes]:

@@ -25,7 +25,9 @@ from streams.engine.evaluator import Cursors, Evaluator
 from streams.engine.kernels.clock import NEVER
 from streams.engine.shard import Shard
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
-from streams.engine.task import Progress, Task
+from streams.engine.task import Task
+from streams.engine.task_head import Progress
+from streams.engine.task_restore import restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -154,7 +156,7 @@ class Host:
         if shard.body is None:
             task = Task(plan, name, topics[0], labels)
         else:
-            task = Task.restore(plan, name, topics, shard.body, self.store, self._references)
+            task = restore(plan, name, topics, shard.body, self.store, self._references)
         owned = OwnedTask(group, partition, task, shard, committed_at=self._now(), ledger=task.outcomes())
         self._publish(shard, self._outbox(name))
         for model in plan.models:

@@ -21,6 +21,7 @@ import signal
 import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
+import aiokafka.errors
 import faust
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -181,6 +182,8 @@ async def _route(config: Config, folder: Path | str) -> None:
         await asyncio.wait({asyncio.create_task(app.stop())}, timeout=_STOP_S)
     problem = router.failed.result() if router.failed.done() else ended or app.crash_reason
     if problem is not None and not stop.is_set():
+        if not isinstance(problem, aiokafka.errors.KafkaError | OSError) and problem is not app.crash_reason:
+            raise problem  # a defect of ours: its traceback is wanted
         # Errors of the Kafka client name brokers and topics, and no credentials.
         what = f"Routing ended because Kafka cannot be used any more ({type(problem).__name__}: {problem})"
         raise ConnectionProblem(what, "Start it again: no event is lost, the last one may come twice") from problem

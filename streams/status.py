@@ -10,7 +10,7 @@ import orjson
 from streams.engine import snapshot
 from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, EvaluatorHead
 from streams.engine.kernels.clock import NEVER
-from streams.engine.task import Progress, TaskHead
+from streams.engine.task_head import Progress, TaskHead
 from streams.stored import evaluator_shard, stored_groups
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from schemas.errors import RetryLater, StateMissing
 from schemas.identifiers import model_tag, task_tag
 from streams.engine.evaluator import Evaluator
 from streams.engine.task import Task
+from streams.engine.task_restore import restore
 from streams.host import FEATURE_EVENTS, PREDICTIONS
 from streams.references import ReferenceBook, plans
 
@@ -82,7 +83,7 @@ def read_state(config: Config, store: Store) -> StoredState:
     """Everything that the workers of this deployment have committed, restored as a worker would, and changed in nothing.
 
     Raises StateMissing when no worker ever began, RetryLater when workers commit faster than we can read, the errors of
-    ``Task.restore``, ConfigError, ReferenceMismatch or ConnectionProblem.
+    ``task_restore.restore``, ConfigError, ReferenceMismatch or ConnectionProblem.
     """
     groups = list(stored_groups(config, store))
     if not groups:
@@ -116,7 +117,7 @@ def _read(config: Config, store: Store, groups: list[StoredGroup]) -> StoredStat
             if body is None:
                 task = Task(plan, shard, group.topics[0], group.topics[1] if len(group.topics) > 1 else None)
             else:
-                task = Task.restore(plan, shard, group.topics, body, store, book)
+                task = restore(plan, shard, group.topics, body, store, book)
             state.tasks[group.name, partition] = StoredTask(task)
         for model in plan.models:
             body = store.peek(evaluator_shard(config, model.name)).body

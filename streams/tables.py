@@ -6,7 +6,7 @@ should stand in the order in which they came; what is out of order beyond ``late
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import gzip
 import math
 from typing import TYPE_CHECKING, Any
@@ -109,11 +109,11 @@ def _plain(value: object) -> object:
     """A JSON value: dates become milliseconds (UTC unless they say otherwise), NaN is missing."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        value = datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
-    if isinstance(value, datetime.datetime):
-        aware = value if value.tzinfo is not None else value.replace(tzinfo=datetime.UTC)
-        return (aware - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(milliseconds=1)
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
+    if isinstance(value, dt.datetime):
+        aware = value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
+        return (aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
     return value
 
 

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from schemas.control import Command
-from schemas.errors import CommitConflict, ConnectionProblem, NotCoPartitioned, OwnershipLost
+from schemas.errors import CommitConflict, ConnectionProblem, NotCoPartitioned, OwnershipLost, StateMissing
 from schemas.times import rfc3339
 from streams.edges.control import ControlLog
 from streams.edges.kafka_log import KafkaLog, partition_counts
@@ -27,10 +27,12 @@ from streams.host import FEATURE_EVENTS, PREDICTIONS, Host
 from streams.references import ReferenceBook, plans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from schemas.config import Config
+    from schemas.settings import Topics
     from streams.engine.plan import Plan
+    from streams.host import OwnedTask
 
 BATCH = 10_000
 """Records a poll asks for: enough that the cost of a batch disappears, few enough to stay far below a second."""
@@ -112,6 +114,7 @@ class Worker:
                 if not given.issuperset(mine):
                     continue
                 owned = self._patiently(partial(self.host.claim, group, partition))
+                self._refuse_lost_state(owned)
                 starts.update({(t, p): owned.task.offsets[t] for t, p in mine})
                 for key in mine:
                     self._last_record[key] = time.monotonic()
@@ -121,6 +124,17 @@ class Worker:
         log.info("assigned", tasks=sorted(f"{g}/{p}" for g, p in self.host.tasks))
         self.status.problem = ""
         return starts
+
+    def _refuse_lost_state(self, owned: OwnedTask) -> None:
+        """A task without state that Kafka remembers us reading has lost it: never a silent fresh start (P5)."""
+        if owned.shard.body is not None:
+            return
+        for topic in owned.task.topics:
+            read = self.log.committed(topic, owned.partition)
+            if read:
+                what = f"{owned.task.shard}: Redis holds no state, but group {self.config.group!r} has read {topic} to {read}"
+                remedy = "restore Redis from its backup, or start a new group (`group` in monitor.yaml) that reads from the start"
+                raise StateMissing(what, remedy)
 
     def _lost(self, partitions: list[tuple[str, int]]) -> None:
         """Somebody else has them: change nothing any more (P4)."""
@@ -273,8 +287,14 @@ def check_topics(config: Config, compiled: dict[str, Plan], publisher: KafkaPubl
     wanted += [t.predictions, t.labels] if PREDICTIONS in compiled else []
     wanted += [t.features] if FEATURE_EVENTS in compiled else []
     counts = partition_counts(publisher.client, wanted)
-    if PREDICTIONS in compiled and counts[t.predictions] != counts[t.labels]:
-        what = f"{t.predictions} has {counts[t.predictions]} partitions and {t.labels} has {counts[t.labels]}"
+    if PREDICTIONS in compiled:
+        check_same_partitions(t, counts)
+    return counts
+
+
+def check_same_partitions(topics: Topics, counts: Mapping[str, int]) -> None:
+    """Raise NotCoPartitioned unless predictions and labels have the same number of partitions."""
+    if counts[topics.predictions] != counts[topics.labels]:
+        what = f"{topics.predictions} has {counts[topics.predictions]} partitions and {topics.labels} has {counts[topics.labels]}"
         remedy = "give both the same number, so that a label lands on its prediction's partition number"
         raise NotCoPartitioned(what, remedy)
-    return counts

@@ -50,7 +50,8 @@ def p_value(
     if above >= _JOIN:
         return (above + 1) / (draws + 1)
     joint = float(law[-_JOIN])
-    return min(1.0, (_JOIN + 1) / (draws + 1) * tail(value) / max(tail(joint), 1e-300))
+    # float: scipy's tails are numpy scalars, and the result of a cell is written as JSON.
+    return float(min(1.0, (_JOIN + 1) / (draws + 1) * tail(value) / max(tail(joint), 1e-300)))
 
 
 @lru_cache(maxsize=_CACHED)

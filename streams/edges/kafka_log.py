@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REQUEST_S = 10.0
 """How long one question to the broker may take: two election time-outs; below any sensible session time-out."""
-_DEFAULTS: dict[str, str | int | bool] = {
+CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     # 1,000 ms by default: with a short local queue the fetcher then sleeps longer than it works (measured: 13x slower).
     "fetch.queue.backoff.ms": 5,
     # Half a megabyte to one was fastest; a larger record is still fetched (KIP-74).
@@ -35,8 +35,11 @@ _PERMISSION = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZA
 
 
 def client_settings(kafka: Mapping[str, str | int | bool]) -> dict[str, Any]:
-    """The user's librdkafka settings, with log lines of the library kept out of the way."""
-    return {"log_level": 3, **kafka}
+    """The user's librdkafka settings, with log lines of the library kept out of the way.
+
+    Its level 3 has a line for every attempt to connect, 20 a second; what is wrong comes as an error of a call, too.
+    """
+    return {"log_level": 2, **kafka}
 
 
 class KafkaLog:
@@ -55,13 +58,13 @@ class KafkaLog:
         self._topics = list(topics)
         self._claimed, self._revoked, self._lost = claimed, revoked, lost
         self._consumer = Consumer(
-            client_settings(_DEFAULTS | dict(kafka))
+            client_settings(CONSUMER_DEFAULTS | dict(kafka))
             | {
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
-                **({} if kafka.get("group.protocol") == "consumer" else {"partition.assignment.strategy": "range"}),
+                "partition.assignment.strategy": "range",
             }
         )
         self.subscribe()
@@ -131,6 +134,14 @@ class KafkaLog:
         except KafkaException as error:
             raise as_driftline_error(error.args[0]) from error
         return low, high
+
+    def committed(self, topic: str, partition: int) -> int:
+        """The offset that this group once told Kafka, 0 when it never did."""
+        try:
+            place = self._consumer.committed([TopicPartition(topic, partition)], timeout=REQUEST_S)[0]
+        except KafkaException as error:
+            raise as_driftline_error(error.args[0]) from error
+        return max(0, place.offset)
 
     def cached_end(self, topic: str, partition: int) -> int:
         """The end of a partition as of the last fetch, without asking the broker; 0 before the first."""

@@ -68,7 +68,8 @@ class KafkaRange:
             self._consumer.assign([TopicPartition(t, p, self._span[t, p][0]) for t, p in sorted(open_)])
             heard = time.monotonic()
             while open_:
-                for message in self._consumer.consume(_BATCH, _POLL_S):
+                messages: list[Any] = self._consumer.consume(_BATCH, _POLL_S)
+                for message in messages:
                     heard = time.monotonic()
                     place = message.topic(), message.partition()
                     if (error := message.error()) is not None:

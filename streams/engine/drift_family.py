@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from detectors.decisions import Budget, level, severity
 from detectors.drift import CellResult, cell_test
-from schemas.alerts import Bin, Evidence, RankedFeature, Span
+from schemas.alerts import Bin, Evidence, RankedFeature
 from schemas.config import Confirmation, ModelConfig
 from streams.engine.families import Book, decide
 
@@ -92,7 +92,6 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
                 config_hash=model.decision,
                 bins=[Bin(*top) for top in j.result.top],
                 features=features,
-                windows=[Span.of(*w) for w in book.condition(stream, j.subject).windows],
             )
             change = decide(
                 book,

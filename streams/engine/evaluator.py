@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from streams.engine.alerts import Change
     from streams.engine.plan import Model
     from streams.engine.store import Cell, Commit, Store
-    from streams.engine.task import Progress
+    from streams.engine.task_head import Progress
     from streams.engine.windows import Window
 
 DRIFT_RESULTS, PERFORMANCE_RESULTS = "drift-results", "performance-results"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from schemas.alerts import Span
 from schemas.identifiers import StreamKey, event_id
 from streams.engine.alerts import Change, Condition, close, judge, name, rejecting
 
@@ -72,8 +73,10 @@ def decide(  # noqa: PLR0913  # all that a cell's decision is made of, once
             book.incidents[key] = event_id("incident", *stream, family, window[1], model.decision)
         condition.incident = book.incidents[key]
     condition.sequence += 1
+    confirming = rejecting(condition)  # only now: before, this window was not among them
+    evidence = msgspec.structs.replace(evidence, windows=[Span.of(*w) for w in confirming])
     if since is None:
-        since = min((w[0] for w in rejecting(condition)), default=window[0])
+        since = min((w[0] for w in confirming), default=window[0])
     return Change(transition, stream, family, subject, condition, window, time, since, evidence, summary)
 
 

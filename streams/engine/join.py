@@ -3,7 +3,7 @@
 Promise: an outcome depends on the prediction and the label alone, not on which of them came first (P8). An entry is logged
 once, when it is inserted, to a segment of its model and time; a segment is cut when nothing that may still come can need it:
 predictions one horizon behind both clocks, labels two, because a prediction up to one horizon younger than its label
-must still be recognised as labelled. Layout of the entries: ``kernels.join``; 32 bytes each, in memory and in the log.
+must still be recognised as labelled. That a label has joined is logged too: it outlives the prediction that says so. Layout of the entries: ``kernels.join``; 32 bytes each, in memory and in the log.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ ANY = -1
 """The group of a label that names no model."""
 _GROUPS = 1 << 12
 _OLDEST = np.iinfo(np.int64).min
+_JOINED = np.uint64(1)
 _STREAM_FIELD = np.uint64(0xFF << 24)
 _BLOCK = struct.Struct("<II")
 
@@ -136,6 +137,12 @@ class Join:
             named = (klass[rows] << 1) | (m << PREDICTION_SHIFT) | (own_stream[m, stream[rows]] << 24)
             entries[:, 3] = named.view(np.uint64)
             self._log("p", m, event_time[rows], entries)
+        first = out[out[:, 10] & _JOINED == 0]
+        if len(first):  # these labels waited: logged again, as joined
+            entries = first[:, [9, 3, 6, 10]]
+            entries[:, 3] |= _JOINED
+            scope = (entries[:, 3] >> np.uint64(LABEL_SHIFT)).astype(np.int64) & (_GROUPS - 1)
+            self._log("l", scope - 1, entries[:, 1].view(np.int64), entries)
         return out
 
     def add_labels(
@@ -173,6 +180,7 @@ class Join:
             entries = np.empty((len(rows), kernel.WORDS), np.uint64)
             entries[:, 0], entries[:, 1], entries[:, 2] = key[rows], label_time[rows].view(np.uint64), truth[rows]
             meta = (number[rows].astype(np.int64) << 1) | (scope[rows].astype(np.int64) << LABEL_SHIFT)
+            meta |= status[rows] == kernel.APPLIED
             entries[:, 3] = (meta | (offset[rows] << 24)).view(np.uint64)
             self._log("l", scope[rows].astype(np.int64) - 1, label_time[rows], entries)
         return out
@@ -209,8 +217,9 @@ class Join:
         moved = False
         for m in range(len(self._names)):
             moved |= self._set_limit("p", m, int(ripe[m]) - int(self.horizon[m]))
-            moved |= self._set_limit("l", m, int(ripe[m]) - 2 * int(self.horizon[m]))
-        moved |= self._set_limit("l", ANY, int(ripe.min()) - 2 * self.longest)
+            # One span more than two horizons: a prediction may be kept a span too long, and its label never shorter.
+            moved |= self._set_limit("l", m, int(ripe[m]) - 2 * int(self.horizon[m]) - self._span(m))
+        moved |= self._set_limit("l", ANY, int(ripe.min()) - 2 * self.longest - self._span(ANY))
         if not moved:
             return
         lost = kernel.unjoined(self.labels.entries, self._limits["l"])
@@ -253,7 +262,7 @@ class Join:
                 own = ((meta & _STREAM_FIELD) >> np.uint64(24)).astype(np.int64)
                 meta = meta & ~_STREAM_FIELD | (stream[m, own] << 24).view(np.uint64)
             entries[:, 3] = meta
-            sides[side].append(entries)
+            sides[side].append(entries if side == "p" else _latest(entries))
             self.segments.add(segment)
         for table, blocks, shift in (
             (self.predictions, sides["p"], PREDICTION_SHIFT),
@@ -265,6 +274,13 @@ class Join:
                 table.count = kernel.rebuild(entries, np.full(_GROUPS, _OLDEST), shift, table.entries)
         kernel.relink(self.predictions.entries, self.labels.entries, self.horizon)
         self.waiting = int(np.count_nonzero(self.labels.occupied()[:, 3] & np.uint64(1) == 0))
+
+
+def _latest(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One entry for each label, by its offset: the joined one where it was logged twice."""
+    ordered = labels[np.lexsort((labels[:, 3] & _JOINED, labels[:, 3] >> np.uint64(24)))]
+    offset = ordered[:, 3] >> np.uint64(24)
+    return ordered[np.append(offset[1:] != offset[:-1], np.ones(min(1, len(offset)), bool))]
 
 
 def _blocks(data: bytes, where: str) -> NDArray[np.uint64]:

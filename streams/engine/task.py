@@ -1,6 +1,6 @@
 """One task: partition p of a co-partitioned topic group, from decoded columns to counts that can be committed.
 
-Life cycle: a task is made empty, or ``restore``d from its shard; it takes batches of its partitions in offset order
+Life cycle: a task is made empty, or restored from its shard (``task_restore``); it takes batches of its partitions in offset order
 (``predictions``, ``labels``), entries of the partition clock (``clock``) and model starts (``start``); ``stage`` writes what
 changed into a commit and ``committed`` forgets what that commit made final. It holds no client and reads no clock.
 
@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from schemas.errors import Outcome, StateMismatch, StateMissing
+from schemas.errors import Outcome
 from streams.engine import cells, snapshot
 from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, LabelColumns, PredictionColumns
 from streams.engine.join import Join
@@ -26,7 +25,8 @@ from streams.engine.kernels import join as joins
 from streams.engine.kernels.clock import NEVER
 from streams.engine.kernels.fold import add_outcomes, fold
 from streams.engine.shape import HEADER
-from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE, Cell, Commit, Store
+from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
+from streams.engine.task_head import HEAD, Progress, head_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from schemas.outbox import OutboxEvent
-    from streams.engine.plan import Model, Plan, References
+    from streams.engine.plan import Model, Plan
+    from streams.engine.store import Cell, Commit
 
 _STATUS = {
     0: Outcome.APPLIED,
@@ -43,41 +44,7 @@ _STATUS = {
     joins.DUPLICATE: Outcome.DUPLICATE,
     joins.CONFLICT: Outcome.CONFLICT,
 }
-_HEAD = b"task"
 _MAX_STREAMS = 256
-
-
-class ModelClock(msgspec.Struct):
-    """What a task keeps of one model besides its panes. Times in ms, ``NEVER`` before the first record."""
-
-    watermark: int
-    heard: int
-    label_clock: int
-    label_heard: int
-    borrowed: tuple[int, int]
-    begun: tuple[int, int]
-    first: int
-    unknown_features: int
-    streams: list[tuple[str, str, str]]
-
-
-class TaskHead(msgspec.Struct):
-    """The small state of a task, written whole with every commit."""
-
-    offsets: dict[str, int]
-    record_time: dict[str, int]
-    models: dict[str, ModelClock]
-    any_clock: int
-    any_heard: int
-    ledger: dict[str, dict[str, int]]
-    journal: int
-
-
-class Progress(msgspec.Struct, array_like=True):
-    """What evaluators read of a task: per model (watermark, label clock, start of the first pane)."""
-
-    models: dict[str, tuple[int, int, int]]
-    waiting: int = 0
 
 
 class Task:
@@ -100,7 +67,7 @@ class Task:
         self.first = np.full(n, -NEVER)
         self.unknown_features = np.zeros(n, np.int64)
         self.own_streams: list[list[int]] = [[] for _ in models]
-        self._own = np.zeros((max(1, n), _MAX_STREAMS), np.int64)
+        self.own = np.zeros((max(1, n), _MAX_STREAMS), np.int64)
         self.join = Join(plan)
         self.open = {
             FEATURES: cells.Cells(lambda m, s: models[m].stream_shapes[s].width),
@@ -111,9 +78,9 @@ class Task:
         self._dropped: list[Cell] = []
         self._closing: list[tuple[str, int, int]] = []
         self._pane = np.array([m.pane for m in models], np.int64)
-        self._lateness = np.array([m.lateness for m in models], np.int64)
+        self.lateness = np.array([m.lateness for m in models], np.int64)
         self._idle = np.array([m.idle for m in models], np.int64)
-        self._label_lateness = np.append(self._lateness, self._lateness.min(initial=1 << 40))
+        self._label_lateness = np.append(self.lateness, self.lateness.min(initial=1 << 40))
         self._label_idle = np.append(self._idle, self._idle.max(initial=0))
         self._window = np.array([m.window for m in models], np.int64)
         self._maturity = np.array([m.maturity for m in models], np.int64)
@@ -145,7 +112,7 @@ class Task:
             self.borrowed,
             self.record_time[topic],
             self._pane,
-            self._lateness,
+            self.lateness,
             self._idle,
             self.plan.future,
             status,
@@ -163,7 +130,7 @@ class Task:
                 columns.klass[part],
                 columns.answer[part],
                 status,
-                self._own,
+                self.own,
             )
             self._add_outcomes(outcomes)
         applied = np.flatnonzero(status == 0)
@@ -268,7 +235,7 @@ class Task:
             e, known = event_time[mine], label_time[mine]
             arrival = np.maximum(e, known) // config.pane * config.pane
             window = e // config.window * config.window
-            mature = known <= window + config.window + config.maturity
+            mature = known < window + config.window + config.maturity  # at that moment it may be evaluated already
             group, s = np.full(len(mine), m), stream[mine]
             truth = outcomes[mine, 6]
             number = outcomes[mine, 7] == 1
@@ -308,7 +275,7 @@ class Task:
         for packed in np.unique(model.astype(np.int64) << 8 | stream).tolist():
             m, s = packed >> 8, packed & 0xFF
             if s not in self.own_streams[m]:
-                self._own[m, s] = len(self.own_streams[m])
+                self.own[m, s] = len(self.own_streams[m])
                 self.own_streams[m].append(s)
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -346,7 +313,7 @@ class Task:
         )
         return watermark, np.maximum(label_clock[:n], label_clock[n])
 
-    def _spans(
+    def spans(
         self, watermark: NDArray[np.int64], behind: NDArray[np.int64]
     ) -> tuple[tuple[str, NDArray[np.int64], NDArray[np.int64]], ...]:
         """Of each kind of cell: how long after its start it can still change, and the clock that tells."""
@@ -362,9 +329,9 @@ class Task:
         behind = np.minimum(watermark, label_clock)
         return [
             (kind, m, at)
-            for kind, length, passed in self._spans(watermark, behind)
+            for kind, length, passed in self.spans(watermark, behind)
             for m, at in self.open[kind].open()
-            if passed[m] != NEVER and at + length[m] + self._lateness[m] <= passed[m]
+            if passed[m] != NEVER and at + length[m] + self.lateness[m] <= passed[m]
         ]
 
     def sealed_before(self, model: Model, evaluated: int) -> int:
@@ -380,7 +347,7 @@ class Task:
         crossed = False
         for old, new in zip(before, after, strict=True):
             known = new != NEVER
-            panes = [(t[known] - self._lateness[known]) // self._pane[known] for t in (old, new)]
+            panes = [(t[known] - self.lateness[known]) // self._pane[known] for t in (old, new)]
             crossed |= bool((panes[1] > panes[0]).any())
         return crossed
 
@@ -400,7 +367,7 @@ class Task:
         """Write everything that changed since the last commit into ``commit``; no record may come before ``committed``."""
         self._closing = self.ripe()
         if len(self.topics) > 1:
-            self.join.age(*self.times(), self._pane + self._lateness)
+            self.join.age(*self.times(), self._pane + self.lateness)
         for kind, group in self.open.items():
             for m, at in sorted(group.changed):
                 commit.put.append(((kind, self.plan.models[m].name, at), self._cell(kind, m, at)))
@@ -409,7 +376,7 @@ class Task:
         commit.cut.extend(self.join.cut)
         commit.drop.extend(self._dropped)
         commit.outbox.extend((number, snapshot.pack(b"outb", event)) for number, event in self.entries)
-        commit.body = snapshot.pack(_HEAD, self.head())
+        commit.body = snapshot.pack(HEAD, head_of(self))
         commit.progress = snapshot.pack(b"prog", self.progress())
 
     def committed(self) -> list[tuple[int, OutboxEvent]]:
@@ -447,34 +414,6 @@ class Task:
             labels.update({str(Outcome.APPLIED): self.join.applied, str(Outcome.ORPHAN): self.join.orphans})
         return ledger
 
-    def head(self) -> TaskHead:
-        """The small state as it stands."""
-        models = {}
-        for m in self.plan.models:
-            names = list(m.streams)
-            i = m.index
-            models[m.name] = ModelClock(
-                int(self.watermark[i]),
-                int(self.heard[i]),
-                int(self.label_clock[i]),
-                int(self.label_heard[i]),
-                (int(self.borrowed[i]), int(self.label_borrowed[i])),
-                self.begun.get(i, (NEVER, NEVER)),
-                int(self.first[i]),
-                int(self.unknown_features[i]),
-                [(*names[s], m.stream_shapes[s].hash) for s in self.own_streams[i]],
-            )
-        ledger = self.outcomes()
-        return TaskHead(
-            dict(self.offsets),
-            dict(self.record_time),
-            models,
-            int(self.label_clock[-1]),
-            int(self.label_heard[-1]),
-            ledger,
-            self.journal,
-        )
-
     def progress(self) -> Progress:
         """What evaluators need to know."""
         watermark, label_clock = self.times()
@@ -486,74 +425,3 @@ class Task:
             },
             self.join.waiting,
         )
-
-    @classmethod
-    def restore(
-        cls,
-        plan: Plan,
-        shard: str,
-        topics: tuple[str, ...],
-        body: bytes,
-        store: Store,
-        references: References | None,
-    ) -> Task:
-        """The task as its shard was last committed.
-
-        Raises StateCorrupt, StateNewer, or StateMismatch when a stream's panes were laid out by another reference.
-        """
-        task = cls(plan, shard, topics[0], topics[1] if len(topics) > 1 else None)
-        head = snapshot.unpack(_HEAD, body, TaskHead, f"{shard} head")
-        task.offsets.update({t: o for t, o in head.offsets.items() if t in task.offsets})
-        task.record_time.update({t: o for t, o in head.record_time.items() if t in task.record_time})
-        task.journal = head.journal
-        task.label_clock[-1], task.label_heard[-1] = head.any_clock, head.any_heard
-        streams = np.zeros_like(task._own)
-        for name, clock in head.models.items():
-            model = plan.by_name.get(name)
-            if model is None:
-                continue  # a model that is no longer configured: its panes stay where they are, and age out
-            i = model.index
-            task.watermark[i], task.heard[i] = clock.watermark, clock.heard
-            task.label_clock[i], task.label_heard[i] = clock.label_clock, clock.label_heard
-            task.borrowed[i], task.label_borrowed[i] = clock.borrowed
-            if clock.begun[0] != NEVER:
-                task.begun[i] = clock.begun
-            task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
-            for own, (version, variant, shape) in enumerate(clock.streams):
-                s = model.stream(version, variant, references)
-                if s < 0 or model.stream_shapes[s].hash != shape:
-                    what = f"{shard}: the panes of model {name!r} version {version!r} were made with another reference"
-                    remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
-                    raise StateMismatch(what, remedy)
-                task.own_streams[i].append(s)
-                task._own[i, s], streams[i, own] = own, s
-        for topic, counts in head.ledger.items():
-            if topic in task.ledger:
-                task.ledger[topic].update(counts)
-        if len(topics) > 1:
-            task.join.load(store.segments(shard), streams, shard)
-            labels = task.ledger[topics[1]]
-            task.join.orphans = labels.pop(Outcome.ORPHAN, 0)
-            task.join.remembered = labels.pop(Outcome.APPLIED, 0) + task.join.orphans + task.join.waiting
-        task._load_open(store)
-        return task
-
-    def _load_open(self, store: Store) -> None:
-        """Load the cells that the clocks have not passed."""
-        watermark, label_clock = self.times()
-        behind = np.minimum(watermark, label_clock)
-        wanted: list[tuple[str, Cell]] = []
-        for kind, length, passed in self._spans(watermark, behind):
-            for model in self.plan.models:
-                m = model.index
-                first = 0 if passed[m] == NEVER else int(passed[m] - length[m] - self._lateness[m]) + 1
-                starts = store.starts(self.shard, kind, model.name, first, 1 << 62)
-                wanted.extend((self.shard, (kind, model.name, at)) for at in starts)
-        for (shard, (kind, name, at)), data in zip(wanted, store.cells(wanted), strict=True):
-            where = f"{shard} {kind} of {name} at {at}"
-            if data is None:
-                raise StateMissing(f"{where}: listed and gone", "restore Redis from its backup, or start a new group")
-            model = self.plan.by_name[name]
-            for entry in cells.decode(data, where):
-                s = model.streams[entry.version, entry.variant]
-                self.open[kind].put(model.index, at, s, snapshot.unpack_vector(entry.vector), where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def configure(
     kafka: KafkaService, redis_url: str, topics: TopicMaker, folder: Path, loaded: dict[str, str], member: str = ""
 ) -> Config:
     """A configuration with the loaded inputs and outputs of its own; a static member may return at once after a kill."""
+    workers.forget_group(kafka.bootstrap, "driftline")
     outputs = {name: topics(name) for name in ("control", "alerts", "retrain", "dead_letters", "journal", "features")}
     return scenario.write_config(folder, kafka.bootstrap, redis_url, {**loaded, **outputs}, member)
 
@@ -86,10 +88,9 @@ def undisturbed(
     kafka: KafkaService, loaded: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Outcome, Path]:
     """The run that the others are compared with."""
-    from tests.conftest import make_topics  # noqa: PLC0415
     folder = tmp_path_factory.mktemp("undisturbed")
 
-    def topics(prefix: str, *, partitions: int = 4, config: dict[str, str] | None = None) -> str:
+    def topics(prefix: str, *, partitions: int = 4, config: Mapping[str, str] | None = None) -> str:
         return make_topic(kafka, prefix, partitions, config or {})
 
     with RedisService() as redis:
@@ -174,7 +175,9 @@ def test_two_workers_share_the_partitions_and_publish_what_one_publishes(
     config = configure(kafka, redis_url, topics, tmp_path, loaded)
     with workers.worker(tmp_path, "one"), workers.worker(tmp_path, "two"):
         workers.wait_until_read(config, PARTITIONS)
-        owners = {RedisStore(redis_url).peek(task_tag(f"{config.group}.predictions", p)).token for p in range(PARTITIONS)}
+        owners = {
+            RedisStore(redis_url).peek(task_tag(f"{config.group}.predictions", p)).token for p in range(PARTITIONS)
+        }
         assert len(owners) == 2, "inconclusive: one of them owned everything"
     assert_same(look(config), undisturbed[0])
 
@@ -182,7 +185,7 @@ def test_two_workers_share_the_partitions_and_publish_what_one_publishes(
 def test_a_replay_of_the_dumped_topics_gives_the_same_events_and_statistics(
     tmp_path: Path, undisturbed: tuple[Outcome, Path]
 ) -> None:
-    outcome, folder = undisturbed
+    outcome, _ = undisturbed
     config = outcome.config
     out = tmp_path / "dump.jsonl.gz"
     dump(config, out)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas.config import Config
 from schemas.identifiers import task_tag
@@ -19,7 +20,7 @@ from schemas.outbox import payload
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.redis_store import RedisStore
 from streams.engine import snapshot
-from streams.engine.task import TaskHead
+from streams.engine.task_head import TaskHead
 from streams.host import Host
 from streams.references import ReferenceBook, plans
 
@@ -42,6 +43,25 @@ def worker(folder: Path, name: str = "worker") -> Iterator[subprocess.Popen[byte
                     process.wait(5)
 
 
+def forget_group(bootstrap: str, group: str) -> None:
+    """Let Kafka forget a group's offsets, so that a run with an empty Redis is a first run and no lost state."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            admin.delete_consumer_groups([group])[group].result(timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return
+            # a member that was killed stays in the group until its session times out; a new broker looks for its groups
+            passing = {KafkaError.NON_EMPTY_GROUP, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
+            if error.args[0].code() not in passing or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
 def read(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
     """All records of a topic as (key, value)."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
@@ -53,8 +73,8 @@ def read(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
             while low < high:
                 for message in consumer.consume(500, 5):
                     if message.error() is None:
-                        found.append((message.key(), message.value()))
-                        low = message.offset() + 1
+                        found.append((message.key() or b"", message.value() or b""))
+                        low = (message.offset() or 0) + 1
     consumer.close()
     return found
 

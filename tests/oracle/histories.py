@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -19,67 +20,81 @@ RULES = {
 POSITIVE = "yes"
 
 _UNREADABLE = [None, b"", b"{", b"[]", b"null", b'{"prediction_id": 1}', b"\xff\xfe", b'{"prediction_id": "a"}']
-_ID = st.sampled_from("abcd")
-_STEP = st.one_of(st.integers(-3, 15), st.just(0), st.integers(30, 160))
-_MODEL = st.sampled_from(["m1", "m1", "m2", "m2", "m2", "nobody"])
-_A = st.sampled_from([-1.0, 0.0, 1.0, 2.0, 2.5, 3.0, 4.0, 5.0, 1e300, None, "text", True])
-_C = st.sampled_from(["de", "fr", "uk", "nowhere", 3, 3.0, True, None])
-_FEATURES = st.fixed_dictionaries({}, optional={"a": _A, "c": _C, "unknown": st.sampled_from([1, "x", None])})
-_ANSWER = st.sampled_from(["yes", "no", "perhaps", None, 1])
-_SCORE = st.one_of(st.none(), st.sampled_from([0.0, 0.29, 0.5, 1.0, 0.999]), st.floats(0, 1))
-_TRUTH = st.sampled_from(["yes", "yes", "no", "no", 1, True, "1"])
-_SAMPLES = 60
+_SAMPLES = 150
 
 
-@st.composite
-def predictions(draw: st.DrawFn) -> list[Prediction]:
-    """One partition's predictions, in offset order."""
-    steps = draw(st.lists(_STEP, max_size=_SAMPLES))
+def _step(random: Random) -> int:
+    """How far record time moves: mostly a little, sometimes back, sometimes past every idle time or horizon."""
+    kind = random.randrange(20)
+    return random.randrange(-3, 15) if kind < 17 else random.randrange(30, 160) if kind < 19 else random.randrange(200, 400)
+
+
+def _id(random: Random, now: int) -> str:
+    """Few names at a time, which come back."""
+    return f"{random.choice('abcd')}{(now - BASE) // 150 % 3}"
+
+
+def predictions_of(seed: int, n: int) -> list[Prediction]:
+    """One partition's first ``n`` predictions, in offset order."""
     now, out = BASE, []
-    for offset, step in enumerate(steps):
-        now += step
-        if draw(st.integers(0, 19)) == 0:
-            out.append(Prediction(offset, now, readable=False, id=str(draw(st.integers(0, len(_UNREADABLE) - 1)))))
+    for offset in range(n):
+        r = Random(f"prediction {seed} {offset}")
+        now += _step(r)
+        if r.randrange(20) == 0:
+            out.append(Prediction(offset, now, readable=False, id=str(r.randrange(len(_UNREADABLE)))))
             continue
+        features: dict[str, Any] = {}
+        if r.randrange(5):
+            features["a"] = r.choice([-1.0, 0.0, 1.0, 2.0, 2.5, 3.0, 4.0, 5.0, 1e300, None, "text", True])
+        if r.randrange(5):
+            features["c"] = r.choice(["de", "fr", "uk", "nowhere", 3, 3.0, True, None])
+        if r.randrange(10) == 0:
+            features[r.choice(["unknown", "stranger"])] = r.choice([1, "x", None])
         out.append(
             Prediction(
                 offset,
                 now,
-                id=draw(_ID),
-                model=draw(_MODEL),
-                version=draw(st.sampled_from(["v1", "v2"])),
-                variant=draw(st.sampled_from(["champion", "champion", "shadow"])),
-                event_time=now + draw(st.integers(-40, 35)),
-                features=draw(_FEATURES),
-                prediction=draw(_ANSWER),
-                score=draw(_SCORE),
+                id=_id(r, now),
+                model=r.choice(["m1", "m1", "m2", "m2", "m2", "nobody"]),
+                version=r.choice(["v1", "v2"]),
+                variant=r.choice(["champion", "champion", "shadow"]),
+                event_time=now + r.choice([0, r.randrange(-12, 1), r.randrange(-40, 35)]),
+                features=features,
+                prediction=r.choice(["yes", "no", "perhaps", None, 1]),
+                score=r.choice([None, 0.0, 0.29, 0.5, 1.0, 0.999, r.random()]),
             )
         )
     return out
 
 
-@st.composite
-def labels(draw: st.DrawFn) -> list[Label]:
-    """One partition's labels, in offset order."""
-    steps = draw(st.lists(_STEP, max_size=_SAMPLES))
-    now, out = BASE + draw(st.integers(-60, 60)), []
-    for offset, step in enumerate(steps):
-        now += step
-        if draw(st.integers(0, 19)) == 0:
-            out.append(Label(offset, now, readable=False, id=str(draw(st.integers(0, len(_UNREADABLE) - 1)))))
+def labels_of(seed: int, n: int) -> list[Label]:
+    """One partition's first ``n`` labels, in offset order."""
+    now, out = BASE + Random(f"start {seed}").randrange(-60, 60), []
+    for offset in range(n):
+        r = Random(f"label {seed} {offset}")
+        now += _step(r)
+        if r.randrange(20) == 0:
+            out.append(Label(offset, now, readable=False, id=str(r.randrange(len(_UNREADABLE)))))
             continue
-        own = draw(st.one_of(st.none(), st.integers(-70, 35)))
+        own = r.choice([None, 0, r.randrange(-70, 35)])
         out.append(
             Label(
                 offset,
                 now,
-                id=draw(_ID),
-                label=draw(_TRUTH),
+                id=_id(r, now + r.randrange(-80, 40)),
+                label=r.choice(["yes", "yes", "no", "no", 1, True, "1"]),
                 event_time=None if own is None else now + own,
-                model=draw(st.one_of(st.none(), _MODEL)),
+                model=r.choice([None, None, "m1", "m2", "m2", "nobody"]),
             )
         )
     return out
+
+
+_SIZE = st.one_of(st.integers(0, 12), st.integers(0, _SAMPLES))
+_SEED = st.integers(0, 1 << 32)
+PREDICTIONS = st.builds(predictions_of, _SEED, _SIZE)
+LABELS = st.builds(labels_of, _SEED, _SIZE)
+"""Every record is made of the seed and its place, so a failing history is shortened by cutting its end."""
 
 
 def prediction_bytes(p: Prediction) -> bytes | None:

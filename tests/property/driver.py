@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detectors.reference import Reference
 from schemas.config import Labels, ModelConfig, Windows
+from streams.digest import HasEvaluator, HasTask, parts
 from streams.edges.memory_store import MemoryStore
 from streams.engine import cells, snapshot
 from streams.engine.decode import LabelDecoder, PredictionDecoder
@@ -18,6 +19,8 @@ from streams.engine.plan import Plan, compile_plan
 from streams.engine.records import batch_of
 from streams.engine.shard import Shard
 from streams.engine.task import Task
+from streams.engine.task_restore import restore
+from streams.engine.task_restore import restore
 from tests.oracle.histories import FUTURE, POSITIVE, RULES, label_bytes, prediction_bytes
 
 if TYPE_CHECKING:
@@ -74,6 +77,15 @@ def new_plan() -> Plan:
     return compile_plan("predictions", configs, {name: [reference()] for name in RULES}, FUTURE)
 
 
+class _Held:
+    """One task, as ``digest`` wants to see it."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.tasks: dict[tuple[str, int], HasTask] = {("predictions", 0): self}
+        self.evaluators: dict[tuple[str, str], HasEvaluator] = {}
+
+
 class Driver:
     """A process that may crash and come back. The store stays."""
 
@@ -94,7 +106,7 @@ class Driver:
         if self.shard.body is None:
             self.task = Task(plan, SHARD, "predictions", "labels")
         else:
-            self.task = Task.restore(plan, SHARD, ("predictions", "labels"), self.shard.body, self.store, None)
+            self.task = restore(plan, SHARD, ("predictions", "labels"), self.shard.body, self.store, None)
 
     def take(self, topic: Literal["predictions", "labels"], size: int) -> bool:
         """Read on where the task stands; False at the end."""
@@ -126,6 +138,10 @@ class Driver:
             while self.take(topic, 1 << 30):
                 pass
         self.commit()
+
+    def digest(self) -> dict[str, str]:
+        """The digest of the task as it stands in memory, in parts."""
+        return parts(self.store, _Held(self.task))
 
     def panes(self, kind: str) -> Panes:
         """Every cell in the store, open or closed, as the oracle writes them."""

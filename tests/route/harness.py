@@ -230,9 +230,9 @@ route:
 class RouteProgram:
     """`driftline route` in a process of its own; killed at the end of the block if it still runs."""
 
-    def __init__(self, config: Path, program: str = ROUTE) -> None:
-        """Start it; `program` is what Python runs."""
-        self.log = config.with_name("route.log")
+    def __init__(self, config: Path, program: str = ROUTE, name: str = "route") -> None:
+        """Start it; `program` is what Python runs, `name` is for its log."""
+        self.log = config.with_name(f"{name}.log")
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program, "--config", str(config)], stdout=log, stderr=log

@@ -24,8 +24,9 @@ _i64: Any = np.int64
 """An explicit int64: numba makes a float of int64 + uint64."""
 
 WORDS = 4
-OUTCOME_WORDS = 9
-"""Of an outcome: model, stream, event time, label time, predicted class, answer, truth, truth is a number, label offset."""
+OUTCOME_WORDS = 11
+"""Of an outcome: model, stream, event time, label time, predicted class, answer, truth, truth is a number, label offset; then
+the label's key and its meta as it was before."""
 APPLIED, DUPLICATE, CONFLICT, WAITING = 0, 4, 5, 6
 """What became of a row; 1-3 are those of ``clock``."""
 
@@ -69,6 +70,8 @@ def _pair(
     out[count, 6] = labels[k, 2]
     out[count, 7] = (labels[k, 3] >> _ONE) & _ONE
     out[count, 8] = labels[k, 3] >> np.uint64(24)
+    out[count, 9] = labels[k, 0]
+    out[count, 10] = labels[k, 3]
     predictions[p, 3] = meta | _ONE
     labels[k, 3] |= _ONE
     return out
@@ -248,7 +251,10 @@ def unjoined(labels: NDArray[np.uint64], limit: NDArray[np.int64]) -> int:
 
 @compiled
 def relink(predictions: NDArray[np.uint64], labels: NDArray[np.uint64], horizon: NDArray[np.int64]) -> None:
-    """After a load: mark again which entries have met, which follows from the entries alone."""
+    """After a load: mark again which predictions are labelled, which follows from the entries alone.
+
+    The log says it of the labels, because theirs may be gone.
+    """
     for p in range(len(predictions)):
         if predictions[p, 0] != np.uint64(0):
             m = _i64((predictions[p, 3] >> np.uint64(12)) & np.uint64(0xFFF))

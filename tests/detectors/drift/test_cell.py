@@ -148,3 +148,12 @@ def test_the_same_counts_have_the_same_result_whoever_computes_it() -> None:
 def test_a_vector_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="slots"):
         cell_test(subject(np.arange(100.0)), np.zeros(5, np.int64))
+
+
+@pytest.mark.parametrize("n", [60, 150, 300])
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
+def test_a_result_holds_plain_numbers_that_json_can_write(n: int, shift: float) -> None:
+    rng = np.random.default_rng(10)
+    reference = subject(rng.normal(size=N))
+    found = cell_test(reference, reference.slots_of(rng.normal(shift, 1, n)))
+    assert {type(v) for v in (found.p_value, found.statistic, found.effect_size, found.psi)} == {float}

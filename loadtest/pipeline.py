@@ -1,0 +1,104 @@
+"""The whole of driftline on the workload: one Worker, from its first fetch until every record is committed.
+
+A program of its own, ``python -m loadtest.pipeline JOB RESULT``. The worker is the product's, watched from outside; compiled
+loops are warmed up on other events first, because compiling (or loading what was compiled before) happens once in a worker's life.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from loadtest import workload
+from loadtest.answer import Committed
+from loadtest.job import Job, Result, Stuck
+from loadtest.measure import Meter, Stages
+from schemas import config as configuration
+from schemas.config import Config
+from streams.edges.kafka_log import KafkaLog
+from streams.edges.memory_publisher import MemoryPublisher
+from streams.edges.memory_store import MemoryStore
+from streams.engine.decode import LabelDecoder, PredictionDecoder
+from streams.engine.evaluator import Evaluator
+from streams.engine.join import Join
+from streams.engine.records import batch_of
+from streams.engine.task import Task
+from streams.host import PREDICTIONS, Host
+from streams.references import ReferenceBook, plans
+from streams.worker import Worker
+
+_WATCHED = (
+    (KafkaLog, "poll", "consume"),
+    (PredictionDecoder, "decode", "decode"),
+    (LabelDecoder, "decode", "decode"),
+    (Task, "predictions", "fold"),
+    (Task, "labels", "fold"),
+    (Join, "add_predictions", "join"),
+    (Join, "add_labels", "join"),
+    (Host, "commit", "commit"),
+    (Evaluator, "run", "evaluate"),
+    (Host, "commit_evaluator", "evaluate"),
+)
+"""Where the stages are; a commit ends with handing its events to the producer, and evaluation with its own commit."""
+_WARM_ROWS, _WARM_STEP_MS, _WARM_BATCH = 4_000, 1_000, 1_000
+"""Six windows and more of other events, some 600 rows each, so that every detector has run as well."""
+
+
+def warm_up(config: Config) -> None:
+    """Drive every compiled loop once on a host in memory."""
+    store = MemoryStore()
+    args = (config, plans(config), {PREDICTIONS: 1}, store, MemoryPublisher(), ReferenceBook(config, store))
+    host = Host(*args, time.monotonic, lambda: "")
+    host.claim(PREDICTIONS, 0)
+    made = workload.rows(_WARM_ROWS, 1.0, seed=2, step_ms=_WARM_STEP_MS)
+    halves = {
+        config.topics.predictions: list(workload.predictions(made)),
+        config.topics.labels: list(workload.labels(made)),
+    }
+    for first, last in pairwise(range(0, _WARM_ROWS + 1, _WARM_BATCH)):
+        for topic, records in halves.items():
+            numbered = enumerate(records[first:last], first)
+            host.take(batch_of(topic, [(0, offset, at, value) for offset, (_, at, value) in numbered]))
+        while host.tick():
+            pass
+
+
+def run(job: Job) -> Result:
+    """Measure one worker on the job's topics."""
+    config = configuration.load(job.config)
+    warm_up(config)
+    committed, stages = Committed(), Stages()
+    for owner, method, stage in _WATCHED:
+        stages.watch(owner, method, stage)
+    meter = Meter()
+    worker = Worker(config)
+    patience = Stuck(job.timeout_s)
+    while not _done(worker, job.ends):
+        worker.step()
+        patience.check(sum(sum(owned.task.offsets.values()) for owned in worker.host.tasks.values()))
+    cost = meter.read()
+    partitions = len(job.ends[job.topics["predictions"]])
+    answer = committed.answer(worker.store, config.group, job.topics, partitions)
+    worker.stop()
+    worker.run()
+    return Result(cost, job.records, 0, stages.per_event(cost, job.records), answer)
+
+
+def _done(worker: Worker, ends: dict[str, list[int]]) -> bool:
+    """Whether all tasks are ours, at the ends of their topics, and committed."""
+    tasks = [owned for (group, _), owned in worker.host.tasks.items() if group == PREDICTIONS]
+    return bool(tasks) and all(
+        not owned.dirty
+        and not owned.shard.in_doubt
+        and all(owned.task.offsets[topic] == ends[topic][owned.partition] for topic in owned.task.topics)
+        for owned in tasks
+    )
+
+
+if __name__ == "__main__":
+    finished = run(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job))
+    Path(sys.argv[2]).write_bytes(msgspec.json.encode(finished))

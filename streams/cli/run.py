@@ -1,0 +1,82 @@
+"""``driftline run``: one worker."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.options import MONITOR, ConfigPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.config import Config
+
+
+def run(
+    config: ConfigPath = MONITOR,
+    *,
+    dev: Annotated[
+        bool,
+        typer.Option("--dev", help="Start an embedded Kafka and Redis and use them; all of it is gone at the end."),
+    ] = False,
+) -> None:
+    """Watch the configured models until SIGTERM or Ctrl-C. Start as many as the topics have partitions.
+
+    Metrics are at /metrics, health at /healthz and /readyz (http in monitor.yaml).
+
+    For example:
+
+        driftline run --config monitor.yaml
+    """
+    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for it
+
+    loaded = load(config)
+    if not dev:
+        work(loaded)
+        return
+    with embedded(loaded) as changed:
+        work(changed)
+
+
+def work(config: Config) -> None:
+    """Run one worker with its health server until a signal stops it."""
+    import structlog  # noqa: PLC0415  # `--help` must not wait for any of these
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415
+
+    from streams.edges.http import HealthServer  # noqa: PLC0415
+    from streams.edges.prometheus import WorkerMetrics  # noqa: PLC0415
+    from streams.worker import Worker  # noqa: PLC0415
+
+    log = structlog.get_logger()
+    worker = Worker(config)
+    registry = CollectorRegistry()
+    WorkerMetrics(worker, registry)
+    server = HealthServer(config.http.host, config.http.port, registry, lambda: worker.status.problem)
+    before = {number: signal.signal(number, lambda *_: worker.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    log.info("running", group=config.group, health=f"http://{config.http.host}:{server.port}")
+    try:
+        worker.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        server.close()
+    log.info("stopped")
+
+
+@contextlib.contextmanager
+def embedded(config: Config) -> Iterator[Config]:
+    """Run an embedded Kafka with all topics and an embedded Redis; yields the configuration that points to them."""
+    from schemas.settings import RedisConfig  # noqa: PLC0415  # `--help` must not wait for these
+    from streams.cli.output import console  # noqa: PLC0415
+    from streams.edges.embedded import EmbeddedKafka, EmbeddedRedis  # noqa: PLC0415
+
+    with EmbeddedKafka(list(config.topics.model_dump().values())) as kafka, EmbeddedRedis() as redis:
+        console().print(f"embedded Kafka at {kafka.bootstrap}, embedded Redis at {redis.url}", markup=False)
+        # Nothing else of the settings fits: they are for a broker with another security.
+        yield config.model_copy(
+            update={"kafka": {"bootstrap.servers": kafka.bootstrap}, "redis": RedisConfig(url=redis.url)}
+        )

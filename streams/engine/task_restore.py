@@ -1,0 +1,83 @@
+"""A task as its shard was last committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schemas.errors import Outcome, StateMismatch, StateMissing
+from streams.engine import cells, snapshot
+from streams.engine.kernels.clock import NEVER
+from streams.engine.task import Task
+from streams.engine.task_head import HEAD, TaskHead
+
+if TYPE_CHECKING:
+    from streams.engine.plan import Plan, References
+    from streams.engine.store import Cell, Store
+
+
+def restore(
+    plan: Plan, shard: str, topics: tuple[str, ...], body: bytes, store: Store, references: References | None
+) -> Task:
+    """The task as its shard was last committed.
+
+    Raises StateCorrupt, StateNewer, or StateMismatch when a stream's panes were laid out by another reference.
+    """
+    task = Task(plan, shard, topics[0], topics[1] if len(topics) > 1 else None)
+    head = snapshot.unpack(HEAD, body, TaskHead, f"{shard} head")
+    task.offsets.update({t: o for t, o in head.offsets.items() if t in task.offsets})
+    task.record_time.update({t: o for t, o in head.record_time.items() if t in task.record_time})
+    task.journal = head.journal
+    task.label_clock[-1], task.label_heard[-1] = head.any_clock, head.any_heard
+    streams = np.zeros_like(task.own)
+    for name, clock in head.models.items():
+        model = plan.by_name.get(name)
+        if model is None:
+            continue  # a model that is no longer configured: its panes stay where they are, and age out
+        i = model.index
+        task.watermark[i], task.heard[i] = clock.watermark, clock.heard
+        task.label_clock[i], task.label_heard[i] = clock.label_clock, clock.label_heard
+        task.borrowed[i], task.label_borrowed[i] = clock.borrowed
+        if clock.begun[0] != NEVER:
+            task.begun[i] = clock.begun
+        task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
+        for own, (version, variant, shape) in enumerate(clock.streams):
+            s = model.stream(version, variant, references)
+            if s < 0 or model.stream_shapes[s].hash != shape:
+                what = f"{shard}: the panes of model {name!r} version {version!r} were made with another reference"
+                remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
+                raise StateMismatch(what, remedy)
+            task.own_streams[i].append(s)
+            task.own[i, s], streams[i, own] = own, s
+    for topic, counts in head.ledger.items():
+        if topic in task.ledger:
+            task.ledger[topic].update(counts)
+    if len(topics) > 1:
+        task.join.load(store.segments(shard), streams, shard)
+        labels = task.ledger[topics[1]]
+        task.join.orphans = labels.pop(Outcome.ORPHAN, 0)
+        task.join.remembered = labels.pop(Outcome.APPLIED, 0) + task.join.orphans + task.join.waiting
+    _load_open(task, store)
+    return task
+
+
+def _load_open(task: Task, store: Store) -> None:
+    """Load the cells that the clocks have not passed."""
+    watermark, label_clock = task.times()
+    behind = np.minimum(watermark, label_clock)
+    wanted: list[tuple[str, Cell]] = []
+    for kind, length, passed in task.spans(watermark, behind):
+        for model in task.plan.models:
+            m = model.index
+            first = 0 if passed[m] == NEVER else int(passed[m] - length[m] - task.lateness[m]) + 1
+            starts = store.starts(task.shard, kind, model.name, first, 1 << 62)
+            wanted.extend((task.shard, (kind, model.name, at)) for at in starts)
+    for (shard, (kind, name, at)), data in zip(wanted, store.cells(wanted), strict=True):
+        where = f"{shard} {kind} of {name} at {at}"
+        if data is None:
+            raise StateMissing(f"{where}: listed and gone", "restore Redis from its backup, or start a new group")
+        model = task.plan.by_name[name]
+        for entry in cells.decode(data, where):
+            s = model.streams[entry.version, entry.variant]
+            task.open[kind].put(model.index, at, s, snapshot.unpack_vector(entry.vector), where)

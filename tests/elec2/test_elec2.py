@@ -1,0 +1,183 @@
+"""Real data: the New South Wales electricity market and a model that learns it, as docs/elec2.md shows it, on a real Kafka."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import polars as pl
+import pytest
+
+from docs.scripts import elec2
+from schemas import config as configuration
+from schemas.outbox import payload
+from streams import logfile
+from streams.replay import Replay
+from tests.conftest import make_topic
+from tests.elec2 import watched
+from tests.services.redis import RedisService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.elec2.watched import Row, Watched
+    from tests.services.kafka import KafkaService
+
+PARTITIONS = 3
+ROWS = 45_312
+COMES_TO_LIFE = 17_424
+ALIVE = {"vicprice", "vicdemand", "transfer"}
+WEEK_MS = 7 * 24 * 3600 * 1000
+ROWS_A_WEEK = 336
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(scope="module")
+def folder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page's first commands put events, references and monitor.yaml."""
+    return watched.prepare(shared_data / "elec2.csv.gz", tmp_path_factory.mktemp("elec2"), PARTITIONS)
+
+
+@pytest.fixture(scope="module")
+def market(kafka: KafkaService, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """What one worker made of it."""
+    live = tmp_path_factory.mktemp("live")
+    for file in folder.iterdir():
+        shutil.copy(file, live)
+    names = ("predictions", "labels", "features", "control", "alerts", "retrain", "dead_letters", "journal")
+    topics = {name: make_topic(kafka, f"elec2-{name.replace('_', '-')}", PARTITIONS, {}) for name in names}
+    with RedisService() as redis:
+        config = watched.configure(live, kafka.bootstrap, redis.url, topics)
+        yield watched.run(config, live, PARTITIONS)
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> list[Row]:
+    """The half-hours, read naively."""
+    return watched.rows(folder)
+
+
+def opened(found: Watched, model: str, subjects: set[str]) -> list[dict[str, Any]]:
+    events = [orjson.loads(value) for value in found.alerts.values()]
+    return [
+        e
+        for e in events
+        if e["type"] == "dev.driftline.alert.opened.v1"
+        and e["data"]["model"] == model
+        and e["data"]["kind"] == "drift"
+        and e["data"]["subject"]["feature"] in subjects
+    ]
+
+
+def week_of(row: int) -> int:
+    """The start of the window that a row lies in: windows are counted from 1970, so a week begins on a Thursday."""
+    return (elec2.BEGIN_MS + row * elec2.STEP_MS) // WEEK_MS * WEEK_MS
+
+
+def test_the_events_say_what_the_data_set_says(folder: Path, rows: list[Row], shared_data: Path) -> None:
+    source = pl.read_csv(shared_data / "elec2.csv.gz")
+    assert [row.label for row in rows] == source["class"].to_list()
+    assert [row.time_ms for row in rows] == [elec2.BEGIN_MS + i * 30 * 60 * 1000 for i in range(ROWS)]
+    features = [orjson.loads(r.value or b"") for r in logfile.read(folder / "events.jsonl.gz") if r.topic == "features"]
+    for name in elec2.FEATURES:
+        assert [e["features"][name] for e in features[:ROWS]] == source[name].to_list()
+    assert all("date" not in e["features"] for e in features)
+
+
+def test_no_answer_knows_a_truth_that_came_later(shared_data: Path) -> None:
+    source = pl.read_csv(shared_data / "elec2.csv.gz").head(2_000)
+    at = 1_500  # its truth is known to the answer two rows later, and to none before
+    turned = source.with_columns(pl.Series("class", [*source["class"][:at], "UP", *source["class"][at + 1 :]]))
+    assert source["class"][at] == "DOWN"
+    scores = [[a.score for a in elec2.answers(table)] for table in (source, turned)]
+    same = [a == b for a, b in zip(*scores, strict=True)]
+    assert all(same[: at + 2])
+    assert not same[at + 2]
+
+
+def test_every_record_is_accounted_for_and_every_label_joins(market: Watched) -> None:
+    counted = {half: {k: n for k, n in ledger.items() if n} for half, ledger in market.ledgers.items()}
+    labels = counted["labels"]
+    assert counted["predictions"] == {"applied": ROWS + PARTITIONS}
+    assert counted["features"] == {"applied": ROWS + PARTITIONS}
+    assert labels.pop("waiting", 0) + labels.pop("orphan", 0) == PARTITIONS  # the closing labels name nothing
+    assert labels == {"applied": ROWS}
+    assert market.received == dict.fromkeys(watched.INPUTS, ROWS + PARTITIONS)
+    assert {half: sum(ledger.values()) for half, ledger in market.ledgers.items()} == market.received
+
+
+@pytest.mark.parametrize("model", ["market", "half_hours"])
+def test_the_columns_that_come_to_life_lead_the_first_incident_that_can_know(market: Watched, model: str) -> None:
+    alerts = opened(market, model, ALIVE)
+    assert sorted(e["data"]["subject"]["feature"] for e in alerts) == sorted(ALIVE)
+    # Row 17,424 lies four days into its week; that week and the next are the first two of three that can agree.
+    first = week_of(COMES_TO_LIFE)
+    assert COMES_TO_LIFE - (first - elec2.BEGIN_MS) // elec2.STEP_MS == 4 * 48
+    confirming = [[first, first + WEEK_MS], [first + WEEK_MS, first + 2 * WEEK_MS]]
+    assert len({e["data"]["incident"] for e in alerts}) == 1
+    for event in alerts:
+        data, evidence = event["data"], event["data"]["evidence"]
+        assert [data["window"]["start_ms"], data["window"]["end_ms"]] == confirming[1]
+        assert [[w["start_ms"], w["end_ms"]] for w in evidence["windows"]] == confirming
+        ranked = [(name, size) for name, size, _ in evidence["features"]]
+        assert {name for name, _ in ranked[:3]} == ALIVE
+        assert min(size for _, size in ranked[:3]) >= 15
+        features = [size for name, size in ranked[3:] if name in elec2.FEATURES]
+        assert 0 < max(features) < 0.2
+        assert data["severity"] == "critical"
+        assert evidence["n"] == ROWS_A_WEEK
+
+
+@pytest.mark.parametrize("model", ["market", "half_hours"])
+def test_constant_columns_are_quiet_before_and_never_again(market: Watched, model: str) -> None:
+    for record in market.windows[model, "drift"]:
+        begin = record["window"][0]
+        if record["rows"] < 50:  # too few to decide; the closing record's window
+            continue
+        assert {record["cells"][name]["rejected"] for name in ALIVE} == {begin >= week_of(COMES_TO_LIFE)}
+
+
+def test_nothing_that_only_tells_the_time_ever_alerts(market: Watched) -> None:
+    assert opened(market, "market", {"day", "period"}) == []
+    assert opened(market, "half_hours", {"day", "period"}) == []
+
+
+def test_the_feature_pipeline_and_the_model_saw_the_same_drift(market: Watched) -> None:
+    half_hours = {tuple(r["window"]): r["cells"] for r in market.windows["half_hours", "drift"]}
+    model = {tuple(r["window"]): r["cells"] for r in market.windows["market", "drift"]}
+    assert half_hours.keys() == model.keys()
+    for window, cells in half_hours.items():
+        for name in elec2.FEATURES:
+            assert cells[name]["psi"] == model[window][name]["psi"]
+            assert cells[name]["p_value"] == model[window][name]["p_value"]
+
+
+def test_performance_of_every_window_is_what_naive_counting_gives(market: Watched, rows: list[Row]) -> None:
+    naive: dict[int, list[Row]] = {}
+    for row in rows:
+        naive.setdefault(row.time_ms // WEEK_MS * WEEK_MS, []).append(row)
+    found = {r["window"][0]: r for r in market.windows["market", "performance"] if r["labels"]}
+    assert found.keys() == naive.keys()
+    assert sum(r["labels"] for r in found.values()) == ROWS
+    for begin, week in naive.items():
+        metrics = found[begin]["metrics"]
+        assert metrics["accuracy"]["n"] == len(week)
+        assert metrics["accuracy"]["value"] == sum(r.prediction == r.label for r in week) / len(week)
+        hits = sum(r.prediction == r.label == "UP" for r in week)
+        assert metrics["precision"]["value"] == hits / sum(r.prediction == "UP" for r in week)
+        assert metrics["recall"]["value"] == hits / sum(r.label == "UP" for r in week)
+
+
+def test_a_replay_of_the_file_decides_the_same_without_a_broker(market: Watched, folder: Path) -> None:
+    path = folder / "monitor.yaml"
+    path.write_text(path.read_text() + "group: elec2\n")
+    replay = Replay(configuration.load(path), logfile.read(folder / "events.jsonl.gz"))
+    replay.run()
+    assert {e.event_id: payload(e.value) for e in replay.events} == market.alerts
+    records = list(replay.windows())
+    for (model, kind), expected in market.windows.items():
+        mine = [r for r in records if r["model"] == model and r["kind"] == kind]
+        assert [{k: v for k, v in r.items() if k not in {"model", "kind"}} for r in mine] == expected
