@@ -74,12 +74,12 @@ class Committed:
                 continue
             for entry in cells.decode(data, f"{shard} {kind} {start}"):
                 vector = snapshot.unpack_vector(entry.vector)
-                counts, n = vector[HEADER:], int(vector[0])
+                slots, n = vector[HEADER:], int(vector[0])
                 if kind == ARRIVALS:
-                    outcomes = counts if not len(outcomes) else outcomes + counts
+                    outcomes = slots if not len(outcomes) else outcomes + slots
                 else:
-                    before, slots = panes.get(start, (0, [0] * len(counts)))
-                    panes[start] = before + n, (np.array(slots) + counts).tolist()
+                    before, sum_before = panes.get(start, (0, [0] * len(slots)))
+                    panes[start] = before + n, (np.array(sum_before, np.int64) + slots).tolist()
         wanted = list(self.cells)
         found = [
             (mine, there)
@@ -102,7 +102,9 @@ def differences(answer: Answer, truth: Truth) -> list[str]:
     missing, strange = truth.panes.keys() - answer.panes.keys(), answer.panes.keys() - truth.panes.keys()
     if missing or strange:
         wrong.append(f"panes: {len(missing)} are missing, {len(strange)} should not be there")
-    bad = [start for start in sorted(truth.panes.keys() & answer.panes.keys()) if answer.panes[start] != truth.panes[start]]
+    bad = [
+        start for start in sorted(truth.panes.keys() & answer.panes.keys()) if answer.panes[start] != truth.panes[start]
+    ]
     if bad:
         named = ", ".join(map(str, bad[:_SHOWN]))
         wrong.append(f"histograms: {len(bad)} of {len(truth.panes)} panes are not the known truth, among them {named}")

@@ -5,6 +5,7 @@ A program of its own, ``python -m loadtest.bare JOB RESULT``, so that its proces
 
 from __future__ import annotations
 
+import gc
 import sys
 import uuid
 from pathlib import Path
@@ -20,6 +21,8 @@ from streams.worker import BATCH, POLL_S
 
 def run(job: Job) -> Result:
     """Read every record of the job's topics once, with the worker's own consumer settings and batch size."""
+    gc.collect()
+    gc.freeze()  # as the worker does
     meter = Meter()
     consumer = Consumer(
         client_settings(CONSUMER_DEFAULTS | {"bootstrap.servers": job.bootstrap})
@@ -32,7 +35,7 @@ def run(job: Job) -> Result:
         for error in filter(None, map(Message.error, messages)):
             raise RuntimeError(error.str())
         got += len(messages)
-        size += sum(map(len, map(Message.value, messages)))
+        size += sum(len(value) for value in map(Message.value, messages) if value is not None)
         patience.check(got)
     cost = meter.read()
     consumer.close()

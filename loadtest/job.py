@@ -10,7 +10,6 @@ from loadtest.answer import Answer
 from loadtest.measure import Cost
 
 
-
 class Job(msgspec.Struct, frozen=True):
     """One measured run: ``ends`` are the end offsets by topic name and partition, ``config`` the path of a monitor.yaml."""
 

@@ -22,6 +22,7 @@ from schemas.config import Config
 from streams.edges.kafka_log import KafkaLog
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
+from streams.edges.redis_store import RedisStore
 from streams.engine.decode import LabelDecoder, PredictionDecoder
 from streams.engine.evaluator import Evaluator
 from streams.engine.join import Join
@@ -67,6 +68,36 @@ def warm_up(config: Config) -> None:
             pass
 
 
+class MeasuredWorker(Worker):
+    """The product's worker; it stops by itself when every record up to ``ends`` is committed, and says what that cost."""
+
+    def __init__(self, config: Config, job: Job, stages: Stages) -> None:
+        """Start the clock, then the worker."""
+        self.result: Result | None = None
+        self._job, self._stages = job, stages
+        self._patience = Stuck(job.timeout_s)
+        self._meter = Meter()
+        super().__init__(config)
+
+    def step(self) -> None:
+        """One turn of the worker's loop, and a look at how far it is."""
+        super().step()
+        self._patience.check(sum(sum(owned.task.offsets.values()) for owned in self.host.tasks.values()))
+        if self.result is None and self._all_committed():
+            cost, n = self._meter.read(), self._job.records
+            self.result = Result(cost, n, stages=self._stages.per_event(cost, n))
+            self.stop()
+
+    def _all_committed(self) -> bool:
+        """Whether all tasks are ours, at the ends of their topics, and committed."""
+        return len(self.host.tasks) == self.host.partitions[PREDICTIONS] and all(
+            not owned.dirty
+            and not owned.shard.in_doubt
+            and all(owned.task.offsets[topic] == self._job.ends[topic][owned.partition] for topic in owned.task.topics)
+            for owned in self.host.tasks.values()
+        )
+
+
 def run(job: Job) -> Result:
     """Measure one worker on the job's topics."""
     config = configuration.load(job.config)
@@ -74,29 +105,14 @@ def run(job: Job) -> Result:
     committed, stages = Committed(), Stages()
     for owner, method, stage in _WATCHED:
         stages.watch(owner, method, stage)
-    meter = Meter()
-    worker = Worker(config)
-    patience = Stuck(job.timeout_s)
-    while not _done(worker, job.ends):
-        worker.step()
-        patience.check(sum(sum(owned.task.offsets.values()) for owned in worker.host.tasks.values()))
-    cost = meter.read()
-    partitions = len(job.ends[job.topics["predictions"]])
-    answer = committed.answer(worker.store, config.group, job.topics, partitions)
-    worker.stop()
+    worker = MeasuredWorker(config, job, stages)
     worker.run()
-    return Result(cost, job.records, 0, stages.per_event(cost, job.records), answer)
-
-
-def _done(worker: Worker, ends: dict[str, list[int]]) -> bool:
-    """Whether all tasks are ours, at the ends of their topics, and committed."""
-    tasks = [owned for (group, _), owned in worker.host.tasks.items() if group == PREDICTIONS]
-    return bool(tasks) and all(
-        not owned.dirty
-        and not owned.shard.in_doubt
-        and all(owned.task.offsets[topic] == ends[topic][owned.partition] for topic in owned.task.topics)
-        for owned in tasks
-    )
+    if worker.result is None:
+        message = "the worker stopped before every record was committed"
+        raise RuntimeError(message)
+    store, partitions = RedisStore(config.redis.url), worker.host.partitions[PREDICTIONS]
+    answer = committed.answer(store, config.group, job.topics, partitions)
+    return msgspec.structs.replace(worker.result, answer=answer)
 
 
 if __name__ == "__main__":

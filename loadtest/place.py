@@ -137,6 +137,8 @@ def somewhere(bootstrap: str | None, redis_url: str | None, partitions: int) -> 
                 made.result(REQUEST_S)
             except Exception as error:
                 what = f"topic {name} cannot be made at {bootstrap}: {error}"
-                raise ConnectionProblem(what, "start the broker, correct --bootstrap, or give the right to make topics") from error
+                raise ConnectionProblem(
+                    what, "start the broker, correct --bootstrap, or give the right to make topics"
+                ) from error
         stack.callback(lambda: [f.result(REQUEST_S) for f in admin.delete_topics(list(topics.values())).values()])
         yield Place(bootstrap, redis_url, topics, partitions)

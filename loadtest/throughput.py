@@ -38,7 +38,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 RIGHT, WRONG, NO_RUN = 0, 1, 2
 
 
-class RunFailed(Exception):
+class RunFailedError(Exception):
     """A measured program ended badly; the text is the end of what it said."""
 
 
@@ -74,7 +74,7 @@ def main(args: Namespace) -> int:
     options = Options(args.events, args.labels, args.partitions, args.rounds, args.bootstrap, args.redis)
     try:
         found = measure(options)
-    except (DriftlineError, RunFailed) as error:
+    except (DriftlineError, RunFailedError) as error:
         sys.stderr.write(f"{error}\n")
         return NO_RUN
     if args.json is not None:
@@ -88,7 +88,7 @@ def main(args: Namespace) -> int:
 def measure(options: Options) -> dict[str, Any]:
     """Fill the topics, run every round, and return what was found, ready for JSON.
 
-    ``wrong`` is a list of sentences; when it is not empty there are no figures. Raises DriftlineError or RunFailed.
+    ``wrong`` is a list of sentences; when it is not empty there are no figures. Raises DriftlineError or RunFailedError.
     """
     made = workload.rows(options.events, options.labels, SEED)
     truth = workload.truth_of(made, workload.reference())
@@ -153,10 +153,10 @@ def _run(program: str, folder: Path) -> Result:
             done = subprocess.run(command, cwd=_REPOSITORY, stdout=log, stderr=log, check=False, timeout=RUN_S)  # noqa: S603
         except subprocess.TimeoutExpired as error:
             message = f"{program} did not end in {RUN_S:.0f} s"
-            raise RunFailed(message) from error
+            raise RunFailedError(message) from error
     if done.returncode:
         message = f"{program} ended with status {done.returncode}:\n{said.read_text(errors='replace')[-2000:]}"
-        raise RunFailed(message)
+        raise RunFailedError(message)
     return msgspec.json.decode(result.read_bytes(), type=Result)
 
 
@@ -177,9 +177,12 @@ def _report(found: dict[str, Any]) -> str:
     if found["wrong"]:
         return "".join(f"wrong: {sentence}\n" for sentence in found["wrong"]) + "no figure: the answer is wrong\n"
     load, on = found["workload"], found["machine"]
-    lines = [
+    events = (
         f"{load['predictions']:,} predictions of {load['features']} features and {load['labels']:,} labels, "
-        f"{load['bytes_per_event']:.0f} bytes each; {load['partitions']} partitions, {load['panes']} panes",
+        f"{load['bytes_per_event']:.0f} bytes each; {load['partitions']} partitions, {load['panes']} panes"
+    )
+    lines = [
+        events,
         f"{on['cpu']}, {on['cores']} cores; Python {on['python']}; load {on['load_before']:.2f} to {on['load_after']:.2f}",
         f"{'events per second of':24}{'min':>12}{'median':>12}{'max':>12}",
     ]

@@ -30,6 +30,7 @@ STEP_MS = 10
 PANE_MS = 60_000
 LABEL_DELAY_MS = 300_000
 """A label follows five minutes later: five panes, well inside maturity and horizon."""
+_POSITIVE_SHARE, _THRESHOLD = 0.3, 0.5
 _REFERENCE_SEED, _REFERENCE_ROWS = 1, 20_000
 
 Record = tuple[str, int, bytes]
@@ -73,11 +74,11 @@ def rows(n: int, label_share: float, seed: int, step_ms: int = STEP_MS) -> Rows:
         lambda: rng.uniform(-100, 100, n),
     )
     features = np.column_stack([draw[i % len(draw)]() for i in range(len(FEATURES))]).round(4)
-    truth = rng.random(n) < 0.3
+    truth = rng.random(n) < _POSITIVE_SHARE
     score = np.clip(np.where(truth, 0.7, 0.3) + rng.normal(0, 0.2, n), 0, 1).round(4)
     labelled = rng.random(n) < label_share
     time = BEGIN_MS + step_ms * np.arange(n, dtype=np.int64)
-    return Rows(features, score, score >= 0.5, truth, labelled, time)
+    return Rows(features, score, score >= _THRESHOLD, truth, labelled, time)
 
 
 def reference() -> Reference:

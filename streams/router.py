@@ -21,7 +21,7 @@ import signal
 import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
-import aiokafka.errors
+import aiokafka.errors  # type: ignore[import-untyped]  # it ships no annotations
 import faust
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient

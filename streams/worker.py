@@ -7,6 +7,7 @@ sent again, and one that did not happen is repeated.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -168,6 +169,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until ``stop``. Raises what waiting cannot mend."""
+        # What lives by now lives as long as the process. Unfrozen, every full collection walks the heap of all imported
+        # libraries again, and the objects of each batch cause one: that was a third of the CPU per event.
+        gc.collect()
+        gc.freeze()
         try:
             while not self._stopping:
                 self.step()

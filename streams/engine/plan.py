@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from detectors.reference import Reference
 
-MAX_STREAMS = 64
+MAX_STREAMS = 250
 """Versions x variants of one model that one task follows: more is a producer's mistake (a timestamp as the version)."""
 REGRESSION, BINARY = 0, 2
 """``Model.task_code``: the number of classes, none for a regression."""

@@ -7,6 +7,7 @@ request does not depend on which of them was worked out first (P2). One request 
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -124,7 +125,8 @@ def advance(policy: Policy, model: Model, through: int) -> list[tuple[Verb, Requ
         out += _expire(policy, time)
         request = _decide(policy, model, time)
         if request is not None:
-            out.append(("proposed" if request.state == "proposed" else "requested", request, time))
+            # As it is now: the same call may go on to expire it.
+            out.append(("proposed" if request.state == "proposed" else "requested", copy(request), time))
     return out
 
 

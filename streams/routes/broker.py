@@ -11,7 +11,6 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import faust
-from yarl import URL
 
 from schemas.errors import ConfigError
 
@@ -60,13 +59,13 @@ def faust_settings(kafka: Mapping[str, str | int | bool]) -> dict[str, Any]:
     return settings if credentials is None else {**settings, "broker_credentials": credentials}
 
 
-def _addresses(servers: str) -> list[URL]:
+def _addresses(servers: str) -> list[str]:
     addresses = []
     for server in servers.split(","):
         # librdkafka allows "SSL://host:port" too, and says itself that it ignores the protocol there.
         host = server.strip().rpartition("://")[2]
         if host:
-            addresses.append(URL(f"kafka://{host}"))
+            addresses.append(f"kafka://{host}")
     if not addresses:
         what = "kafka.bootstrap.servers names no broker"
         raise ConfigError(what, 'Write host:port, several with commas, like "localhost:9092"')

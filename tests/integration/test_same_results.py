@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from schemas.config import Config
-from schemas.identifiers import task_tag
 from schemas.outbox import payload
 from streams import logfile
 from streams.digest import digest, parts
 from streams.dump import dump
-from streams.edges.redis_store import RedisStore
 from streams.replay import Replay, window_records
 from tests.conftest import TopicMaker, make_topic
 from tests.integration import scenario, workers
@@ -26,6 +24,8 @@ from tests.services.redis import RedisService
 
 PARTITIONS = 3
 N = 30_000
+KEEP = {"retention.ms": "-1", "message.timestamp.after.max.ms": "9223372036854775807"}
+"""The story's record times lie in the past, and its closing records in the future."""
 
 pytestmark = pytest.mark.kafka
 
@@ -46,8 +46,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def loaded(kafka: KafkaService) -> dict[str, str]:
     """The input topics, loaded once for all runs of this module."""
-    keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": "9223372036854775807"}
-    names = {half: make_topic(kafka, half, PARTITIONS, keep) for half in ("predictions", "labels")}
+    names = {half: make_topic(kafka, half, PARTITIONS, KEEP) for half in ("predictions", "labels")}
     scenario.produce(kafka.bootstrap, names, PARTITIONS, scenario.story(N))
     return names
 
@@ -173,12 +172,13 @@ def test_two_workers_share_the_partitions_and_publish_what_one_publishes(
     undisturbed: tuple[Outcome, Path],
 ) -> None:
     config = configure(kafka, redis_url, topics, tmp_path, loaded)
+    # Both must be members before there is anything to read, or the first is done before the second has joined.
+    workers.make_anew(kafka.bootstrap, loaded.values(), PARTITIONS, KEEP)
     with workers.worker(tmp_path, "one"), workers.worker(tmp_path, "two"):
+        workers.wait_until_shared(config, PARTITIONS, members=2)
+        scenario.produce(kafka.bootstrap, loaded, PARTITIONS, scenario.story(N))
         workers.wait_until_read(config, PARTITIONS)
-        owners = {
-            RedisStore(redis_url).peek(task_tag(f"{config.group}.predictions", p)).token for p in range(PARTITIONS)
-        }
-        assert len(owners) == 2, "inconclusive: one of them owned everything"
+        assert len(workers.owners(config, PARTITIONS)) == 2, "inconclusive: one of them owned everything"
     assert_same(look(config), undisturbed[0])
 
 

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from schemas.config import Config
 from schemas.identifiers import task_tag
@@ -60,6 +61,38 @@ def forget_group(bootstrap: str, group: str) -> None:
             time.sleep(0.5)
         else:
             return
+
+
+def make_anew(bootstrap: str, topics: Iterable[str], partitions: int, config: dict[str, str]) -> None:
+    """Delete topics and make them again, empty, under the same names."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for name, done in admin.delete_topics(list(topics)).items():
+        done.result(timeout=20)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
+                admin.create_topics([new])[name].result(timeout=20)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)  # the deletion is on its way
+            else:
+                break
+
+
+def owners(config: Config, partitions: int) -> set[str]:
+    """The tokens of the workers that own the tasks of the predictions group."""
+    store = RedisStore(config.redis.url)
+    return {store.peek(task_tag(f"{config.group}.predictions", p)).token for p in range(partitions)} - {""}
+
+
+def wait_until_shared(config: Config, partitions: int, members: int, timeout_s: float = 60) -> None:
+    """Return when that many workers own tasks."""
+    deadline = time.monotonic() + timeout_s
+    while len(owners(config, partitions)) < members:
+        assert time.monotonic() < deadline, "the workers never shared the partitions"
+        time.sleep(0.1)
 
 
 def read(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:

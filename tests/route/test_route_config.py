@@ -75,14 +75,14 @@ def test_the_help_shows_an_example() -> None:
 
 
 def test_without_the_section_it_says_what_to_add(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no `route`. Add `route:"):
+    with pytest.raises(ConfigError, match=r"has no `route`\. Add `route:"):
         run_route(load(_written(tmp_path, "")))
 
 
 def test_a_missing_topic_is_named(tmp_path: Path) -> None:
     with EmbeddedKafka(["driftline.alerts"]) as kafka:
         config = load(_written(tmp_path, f'kafka: {{bootstrap.servers: "{kafka.bootstrap}"}}'))
-        with pytest.raises(TopicMissing, match="no topic driftline.retrain, driftline.dead-letters"):
+        with pytest.raises(TopicMissing, match=r"no topic driftline\.retrain, driftline\.dead-letters"):
             check_topics(config)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from streams.edges.embedded import EmbeddedKafka
@@ -30,14 +29,10 @@ def test_it_delivers_from_the_embedded_kafka(tmp_path: Path) -> None:
 
 
 def test_it_stops_when_told_although_the_broker_has_gone(tmp_path: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        kafka = EmbeddedKafka(TOPICS)
-        closing = stack.enter_context(contextlib.closing(kafka))
-        deployment = Deployment(kafka.bootstrap, *TOPICS, group="embedded", folder=tmp_path)
-        publish(kafka.bootstrap, "alerts", [alert("a")])
-        endpoint = stack.enter_context(Endpoint(lambda _: Answer()))
-        program = stack.enter_context(RouteProgram(deployment.configure(endpoint.url)))
+    kafka = EmbeddedKafka(TOPICS)
+    deployment = Deployment(kafka.bootstrap, *TOPICS, group="embedded", folder=tmp_path)
+    publish(kafka.bootstrap, "alerts", [alert("a")])
+    with Endpoint(lambda _: Answer()) as endpoint, RouteProgram(deployment.configure(endpoint.url)) as program:
         eventually(lambda: len(endpoint.delivered) == 1)
-        closing.close()
-        stack.pop_all()
-    program.stop()
+        kafka.close()
+        program.stop()

@@ -64,7 +64,7 @@ def test_an_endpoint_that_never_recovers_is_given_up_after_the_configured_time()
     began = time.monotonic()
     with (
         _answering([503]) as endpoint,
-        pytest.raises(UndeliveredError, match="the last one: 127.0.0.1 answered 503") as given,
+        pytest.raises(UndeliveredError, match=r"the last one: 127\.0\.0\.1 answered 503") as given,
     ):
         _deliver(endpoint.url)
     assert given.value.reason == "exhausted"
