@@ -54,7 +54,7 @@ class Committed:
                 self.cells.update(((commit.shard, cell), data) for cell, data in commit.put)
             return verdict
 
-        RedisStore.commit = commit  # type: ignore[method-assign]  # from outside, so that the product has no hook for it
+        RedisStore.commit = commit  # type: ignore[method-assign,assignment]  # from outside, so that the product has no hook for it
 
     def answer(self, store: RedisStore, group: str, topics: dict[str, str], partitions: int) -> Answer:
         """Read back what stands in Redis and add up the panes of all partitions."""

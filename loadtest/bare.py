@@ -21,7 +21,6 @@ from streams.worker import BATCH, POLL_S
 
 def run(job: Job) -> Result:
     """Read every record of the job's topics once, with the worker's own consumer settings and batch size."""
-    gc.collect()
     gc.freeze()  # as the worker does
     meter = Meter()
     consumer = Consumer(

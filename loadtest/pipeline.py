@@ -10,6 +10,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,6 @@ from loadtest.answer import Committed
 from loadtest.job import Job, Result, Stuck
 from loadtest.measure import Meter, Stages
 from schemas import config as configuration
-from schemas.config import Config
 from streams.edges.kafka_log import KafkaLog
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
@@ -31,6 +31,9 @@ from streams.engine.task import Task
 from streams.host import PREDICTIONS, Host
 from streams.references import ReferenceBook, plans
 from streams.worker import Worker
+
+if TYPE_CHECKING:
+    from schemas.config import Config
 
 _WATCHED = (
     (KafkaLog, "poll", "consume"),

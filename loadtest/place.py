@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import redis
 import yaml
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from loadtest import workload
 from schemas.errors import ConnectionProblem
 from schemas.settings import Topics
-from streams.edges.kafka_log import client_settings
+from streams.edges.kafka_log import REQUEST_S, client_settings
+from streams.edges.redis_store import RedisStore
 from tests.services.kafka import KafkaService, missing
 from tests.services.redis import RedisService
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-REQUEST_S = 30.0
-"""How long the broker may take for a question: it may share its cores with the measurement."""
 FLUSH_S = 60.0
 """How long the last records may take to arrive."""
 _INPUTS = ("predictions", "labels")
@@ -68,8 +67,6 @@ class Place:
 
     def ends(self) -> dict[str, list[int]]:
         """The end offsets of the input topics, by topic name and partition."""
-        from confluent_kafka import Consumer  # noqa: PLC0415
-
         consumer = Consumer(client_settings({"bootstrap.servers": self.bootstrap}) | {"group.id": "loadtest-ends"})
         try:
             return {
@@ -130,15 +127,22 @@ def somewhere(bootstrap: str | None, redis_url: str | None, partitions: int) -> 
             redis_url = stack.enter_context(RedisService()).url
         tag = f"loadtest-{uuid.uuid4().hex[:8]}"
         topics = {role: f"{tag}-{role.replace('_', '-')}" for role in Topics.model_fields}
+        RedisStore(redis_url).check()
         admin = AdminClient(client_settings({"bootstrap.servers": bootstrap}))
         wanted = [NewTopic(name, num_partitions=partitions) for name in topics.values()]
-        for name, made in admin.create_topics(wanted, request_timeout=REQUEST_S).items():
+        for name, made in admin.create_topics(wanted, operation_timeout=REQUEST_S, request_timeout=REQUEST_S).items():
             try:
                 made.result(REQUEST_S)
-            except Exception as error:
-                what = f"topic {name} cannot be made at {bootstrap}: {error}"
-                raise ConnectionProblem(
-                    what, "start the broker, correct --bootstrap, or give the right to make topics"
-                ) from error
-        stack.callback(lambda: [f.result(REQUEST_S) for f in admin.delete_topics(list(topics.values())).values()])
+            except KafkaException as error:
+                what = f"topic {name} cannot be made at {bootstrap}: {error.args[0].str()}"
+                remedy = "start the broker, correct --bootstrap, or give the right to make topics"
+                raise ConnectionProblem(what, remedy) from error
+        stack.callback(_remove, admin, list(topics.values()))
         yield Place(bootstrap, redis_url, topics, partitions)
+
+
+def _remove(admin: AdminClient, topics: list[str]) -> None:
+    """Delete the topics; a broker that is gone by now needs no tidying."""
+    for removed in admin.delete_topics(topics, operation_timeout=REQUEST_S).values():
+        with contextlib.suppress(KafkaException):
+            removed.result(REQUEST_S)

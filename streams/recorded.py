@@ -78,9 +78,9 @@ def _first_predictions(
 def _labels(
     config: Config, model: str, wanted: set[str], watch: Callable[[Iterable[Any], int], Iterable[Any]]
 ) -> dict[str, Any]:
-    """The first label of each wanted prediction."""
+    """The first label of each wanted prediction in offset order, which is what counts live (R5)."""
     decode = msgspec.json.Decoder(Label).decode
-    labels: dict[str, Any] = {}
+    first: dict[str, tuple[int, int, Any]] = {}
     log = KafkaRange(config.kafka, [config.topics.labels])
     for m in watch(log, log.total):
         try:
@@ -88,5 +88,7 @@ def _labels(
         except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
         if label.prediction_id in wanted and label.model in {None, model}:
-            labels.setdefault(label.prediction_id, label.label)
-    return labels
+            # Labels of one id lie in one partition; should they not, the result must still not depend on who came first.
+            place = (m.partition(), m.offset(), label.label)
+            first[label.prediction_id] = min(first.get(label.prediction_id, place), place, key=lambda p: p[:2])
+    return {name: label for name, (_, _, label) in first.items()}

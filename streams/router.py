@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import signal
 import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
 import aiokafka.errors  # type: ignore[import-untyped]  # it ships no annotations
 import faust
+import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from schemas.config import Config
 
-log = logging.getLogger("driftline.route")
+log = structlog.get_logger()
 
 # A killed router's partitions are handed on after this. Faust's default is a minute; heartbeats come from a thread of
 # their own, so no slow endpoint can make a living one look dead.
@@ -79,7 +79,7 @@ class Router:
         if isinstance(parcel, str):
             await self._dead_letter(record, "invalid_event", parcel)
         elif self._delivered.stale(parcel):
-            log.info("skipped event %s: a newer one of %s was delivered", parcel.event_id, parcel.thread)
+            log.info("skipped", event_id=parcel.event_id, reason="a newer one was delivered", thread=parcel.thread)
         else:
             try:
                 attempts = await self._webhook.deliver(parcel.event_id, parcel.body, parcel.attributes)
@@ -87,10 +87,8 @@ class Router:
                 await self._dead_letter(record, error.reason, str(error))
             else:
                 self._delivered.add(parcel)
-                log.info(
-                    "delivered event %s (%s) to %s, attempt %d",
-                    parcel.event_id, parcel.type, self._webhook.host, attempts,
-                )  # fmt: skip
+                host = self._webhook.host
+                log.info("delivered", event_id=parcel.event_id, type=parcel.type, host=host, attempts=attempts)
         await self._commit(record)
 
     async def _commit(self, record: Any) -> None:  # noqa: ANN401  # see handle
@@ -118,7 +116,7 @@ class Router:
         kept = b"" if rules.payload == "hash" else value[: rules.max_bytes]
         topic = self._config.topics.dead_letters
         await self._app.producer.send_and_wait(topic, record.key, kept, None, None, headers)
-        log.error("gave up record %s (%s): %s; it is in %s", "/".join(where.values()), reason, message, topic)
+        log.error("given_up", reason=reason, problem=message, written_to=topic, **where)
 
 
 def check_topics(config: Config) -> None:

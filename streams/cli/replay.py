@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # typer reads it at run time
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 import typer
 
@@ -25,6 +25,8 @@ class _Summary(TypedDict):
     models: dict[str, dict[str, int]]
     alert_events: int
     retrain_events: int
+    digest: NotRequired[str]
+    parts: NotRequired[dict[str, str]]
 
 
 def replay(
@@ -41,6 +43,10 @@ def replay(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write events.jsonl and windows.jsonl there.")
     ] = None,
+    digest: Annotated[
+        bool,
+        typer.Option("--digest", help="Also give the digest that `driftline status --digest` gives of the live run."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the engine over files instead of Kafka: the same windows, statistics and event ids as the live run.
@@ -70,6 +76,11 @@ def replay(
     played = Replay(loaded, watched(_records(loaded, files or [], predictions, labels), 0, "reading"))
     played.run(close=predictions is not None)
     summary = _summary(played)
+    if digest:
+        from streams import digest as digests  # noqa: PLC0415  # as above
+
+        summary["digest"] = digests.digest(played.store, played.host)
+        summary["parts"] = digests.parts(played.store, played.host)
     if out is not None:
         _write(played, out)
     if as_json:
@@ -122,6 +133,8 @@ def _show(summary: _Summary) -> None:
     models = [(name, *(found.get(c, 0) for c in columns)) for name, found in summary["models"].items()]
     say_table("models", ("model", *columns), models, right=columns)
     typer.echo(f"{summary['alert_events']} alert events, {summary['retrain_events']} retrain events")
+    if "digest" in summary:
+        typer.echo(f"digest {summary['digest']}")
 
 
 def _write(played: Replay, folder: Path) -> None:

@@ -48,7 +48,7 @@ def work(config: Config) -> None:
     from prometheus_client import CollectorRegistry  # noqa: PLC0415
 
     from streams.edges.http import HealthServer  # noqa: PLC0415
-    from streams.edges.prometheus import WorkerMetrics  # noqa: PLC0415
+    from streams.metrics import WorkerMetrics  # noqa: PLC0415
     from streams.worker import Worker  # noqa: PLC0415
 
     log = structlog.get_logger()

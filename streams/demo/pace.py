@@ -14,7 +14,7 @@ from streams.demo.service import MODEL
 from streams.engine import snapshot
 from streams.engine.evaluator import EvaluatorHead, frontier
 from streams.engine.kernels.clock import NEVER
-from streams.engine.task import Progress, TaskHead
+from streams.engine.task_head import Progress, TaskHead
 from streams.stored import evaluator_shard, stored_groups
 
 if TYPE_CHECKING:
@@ -94,5 +94,3 @@ def undecided(config: Config, head: EvaluatorHead, progress: list[Progress | Non
         if until > first and getattr(head.cursors, family) < until:
             return f"{family} is decided up to {getattr(head.cursors, family)} of {until}"
     return None
-
-

@@ -46,7 +46,7 @@ def answer(classifier: Any, features: Features) -> tuple[str, float]:  # noqa: A
 
 def train(rows: Sequence[tuple[Features, str]]) -> Any:  # noqa: ANN401  # river's classifiers are untyped
     """A Hoeffding tree that has seen the rows once, in order."""
-    classifier = tree.HoeffdingTreeClassifier(grace_period=_GRACE_PERIOD, delta=_DELTA)
+    classifier: Any = tree.HoeffdingTreeClassifier(grace_period=_GRACE_PERIOD, delta=_DELTA)
     for features, decision in rows:
         classifier.learn_one(features, decision)
     return classifier

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 from prometheus_client import CollectorRegistry
 
 from schemas import config as configuration
+from schemas.errors import ConnectionProblem
 from schemas.settings import Topics
 from streams.demo.service import MODEL
 from streams.demo.world import APPROVE
 from streams.edges.embedded import EmbeddedKafka, EmbeddedRedis
 from streams.edges.http import HealthServer
-from streams.edges.prometheus import WorkerMetrics
+from streams.metrics import WorkerMetrics
 from streams.edges.redis_store import RedisStore
 from streams.worker import Worker
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _JOIN_S = 30.0
 """How long the worker may take to commit and leave."""
 _FLUSH_S = 30.0
+_REMEDY = "try again on a machine that is less busy"
 _MODEL: dict[str, object] = {
     "task": "binary",
     "positive_class": APPROVE,
@@ -107,7 +109,7 @@ class Stage:
     def produce(self, records: Iterable[Record]) -> None:
         """Send records and wait until Kafka has them; ``ends`` says how far each partition then reaches.
 
-        Raises KafkaException when one is refused.
+        Raises ConnectionProblem when one is refused.
         """
         for topic, key, value in records:
             while True:
@@ -119,11 +121,11 @@ class Stage:
                     break
             self._producer.poll(0)
         if self._producer.flush(_FLUSH_S):
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001  # the client's name
+            raise ConnectionProblem(f"the embedded Kafka took not all records in {_FLUSH_S:.0f} s", _REMEDY)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            raise KafkaException(error)
+            raise ConnectionProblem(f"the embedded Kafka refused a record: {error}", _REMEDY)
         where, offset = (message.topic(), message.partition()), message.offset()
         assert where[0] is not None and where[1] is not None and offset is not None  # noqa: S101, PT018  # it was delivered
         self.ends[where[0], where[1]] = max(self.ends.get((where[0], where[1]), 0), offset + 1)

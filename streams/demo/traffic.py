@@ -24,8 +24,8 @@ NOBODYS: Final = "orphan or waiting"
 _LATE_MS: Final = 45 * MINUTE
 """How far behind a late prediction is: its window was evaluated long ago."""
 
-# One application in so many; the offsets differ, so that no application is messy in two ways (all are below the greatest
-# common divisor of the periods).
+# One application in so many, beginning with that one. A label is never both repeated and contradicted: the first of the two
+# would decide how the second is counted.
 _REPEATED, _BROKEN, _UNKNOWN, _LATE = (500, 7), (900, 11), (700, 13), (1000, 17)
 _LABEL_REPEATED, _LABEL_CONFLICT, _LABEL_NOBODYS, _LABEL_BROKEN = (600, 19), (800, 23), (1000, 29), (1500, 31)
 

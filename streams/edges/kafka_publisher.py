@@ -24,6 +24,8 @@ _SETTINGS: dict[str, Any] = {
     # The queue holds dead letters of a whole bad partition's batch; when it is full we poll and try again.
     "queue.buffering.max.kbytes": 131_072,
     "message.max.bytes": 2_000_000,
+    # A producer's client makes the topics it asks for, with the broker's number of partitions; a missing topic is an error.
+    "allow.auto.create.topics": False,
 }
 _CONNECT = "__connect.errors."
 """Kafka Connect's names for the headers of a dead letter, so that its tools can read them."""

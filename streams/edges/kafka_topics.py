@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, ConnectionProblem
 from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def _refused(name: str, error: KafkaError, admin: AdminClient) -> tuple[bool, in
     if error.code() in _NOT_POSSIBLE:
         what = f"Kafka cannot make topic {name!r}: {error.str()}"
         raise ConfigError(what, "choose other --partitions or --replication (at most the number of brokers)") from None
-    if error.code() == KafkaError._UNSUPPORTED_FEATURE:  # noqa: SLF001  # the client's name
-        what = f"this cluster has no administrative side to make topic {name!r} with"
-        raise ConfigError(what, "make the topics with the cluster's own tools") from None
+    if error.code() == KafkaError._TIMED_OUT:  # noqa: SLF001  # the client's name
+        what = f"no controller of the cluster made topic {name!r} within {_CREATE_S:.0f} s ({error.str()})"
+        remedy = "look at the brokers; the embedded Kafka has no controller and makes a topic at its first use"
+        raise ConnectionProblem(what, remedy) from None
     raise as_driftline_error(error, name) from None

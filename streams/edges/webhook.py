@@ -13,7 +13,6 @@ No message names more of the endpoint than its host: paths, queries, user names 
 
 from __future__ import annotations
 
-import logging
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -22,13 +21,14 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import stamina
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from schemas.route import WebhookConfig
 
-log = logging.getLogger("driftline.route")
+log = structlog.get_logger()
 
 _AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 # The binding: space, double quote, percent and what is not printable ASCII are encoded, nothing else.
@@ -109,7 +109,7 @@ class Webhook:
         """Return whether to try again, or after how many seconds (stamina's hook)."""
         if not isinstance(error, _AgainError):
             return False
-        log.warning("not delivered, will be tried again unless its time is up: %s", error)
+        log.warning("delivery_failed", problem=str(error), next="tried again unless its time is up")
         # A wait of nothing still gets the ordinary backoff; one without end would block the events behind it.
         return min(error.wait_s, self._config.give_up_after / 1000) if error.wait_s else True
 

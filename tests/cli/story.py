@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,14 +98,14 @@ def write_config(folder: Path, setting: Setting | None = None) -> Path:
 
 
 def produce(bootstrap: str, topic: str, events: list[dict[str, Any]], partitions: int) -> None:
-    """Send events with their event time as record time, spread by their number."""
+    """Send events with their event time as record time; one id goes to one partition."""
     producer = Producer({"bootstrap.servers": bootstrap})
-    for number, event in enumerate(events):
+    for event in events:
         producer.produce(
             topic,
             orjson.dumps(event),
             key=event["prediction_id"],
-            partition=number % partitions,
+            partition=zlib.crc32(event["prediction_id"].encode()) % partitions,
             timestamp=event["event_time"],
         )
     assert producer.flush(20) == 0

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer
 
 from detectors.reference import Reference
 from streams.cli import run as run_module
-from streams.edges import kafka_log
+from streams.edges import kafka_log, kafka_topics
+from streams.edges.embedded import EmbeddedKafka
 from tests.cli import story
 from tests.cli.conftest import Driftline, Ran
 
@@ -90,6 +92,32 @@ def test_a_broker_that_does_not_answer(
         assert_one_sentence(driftline(*command, "--config", config), "Kafka did not answer", "kafka.bootstrap.servers")
 
 
+def test_a_missing_topic_is_not_made_by_asking_for_it(driftline: Driftline, tmp_path: Path, redis_url: str) -> None:
+    # The embedded cluster makes what a producer's client asks for, as a broker with auto.create.topics.enable does.
+    with EmbeddedKafka() as kafka:
+        config = story.write_config(tmp_path, story.Setting(bootstrap=kafka.bootstrap, redis=redis_url))
+        ran = driftline("run", "--config", config)
+        checked = driftline("check", "--config", config)
+        consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "looks"})
+        there = consumer.list_topics(timeout=5).topics
+        consumer.close()
+
+    assert_one_sentence(ran, "topic 'driftline.control' does not exist", "driftline topics create")
+    assert checked.status == 1
+    assert there == {}
+
+
+def test_an_embedded_cluster_cannot_be_asked_to_make_topics(
+    driftline: Driftline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_topics, "_CREATE_S", 1.0)
+    with EmbeddedKafka() as kafka:
+        config = story.write_config(tmp_path, story.Setting(bootstrap=kafka.bootstrap))
+        ran = driftline("topics", "create", "--config", config)
+
+    assert_one_sentence(ran, "controller", "embedded Kafka")
+
+
 def test_a_command_line_that_is_none(driftline: Driftline) -> None:
     ran = driftline("replai")
 
@@ -120,9 +148,7 @@ def test_the_console_script_ends_with_the_same_status_and_no_traceback(tmp_path:
     assert "none.yaml" in done.stderr
 
 
-def test_an_interrupt_ends_with_130(
-    driftline: Driftline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_ends_with_130(driftline: Driftline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_config: object) -> None:
         raise KeyboardInterrupt
 

@@ -73,9 +73,7 @@ def test_build_from_a_topic_takes_the_first_events_of_the_model_with_their_label
     config = story.write_config(tmp_path, story.Setting(bootstrap=embedded.bootstrap))
     out = tmp_path / "from_topic.json"
 
-    ran = driftline(
-        "reference", "build", "--from-topic", "300", "--model", "loans", "--out", out, "--config", config
-    )
+    ran = driftline("reference", "build", "--from-topic", "300", "--model", "loans", "--out", out, "--config", config)
 
     assert ran.status == 0, ran.err
     rows = {
@@ -116,7 +114,11 @@ def test_show_as_json_can_be_read_by_a_program(driftline: Driftline, tmp_path: P
     shown = driftline("reference", "show", tmp_path / "reference.json", "--json").json
 
     assert isinstance(shown, dict)
-    assert [(s["name"], s["n"]) for s in shown["subjects"]] == [("amount", 2000), ("country", 2000), ("prediction", 2000)]
+    assert [(s["name"], s["n"]) for s in shown["subjects"]] == [
+        ("amount", 2000),
+        ("country", 2000),
+        ("prediction", 2000),
+    ]
     assert shown["rows"] == 2000
 
 

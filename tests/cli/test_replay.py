@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.cli.conftest import Driftline
 
 def frames(shift: float = 0.0) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The story as two plain tables."""
-    flat = [{**{k: v for k, v in e.items() if k != "features"}, **e["features"]} for e in story.predictions(shift=shift)]
+    flat = [
+        {**{k: v for k, v in e.items() if k != "features"}, **e["features"]} for e in story.predictions(shift=shift)
+    ]
     return pl.DataFrame(flat), pl.DataFrame(story.labels(shift=shift))
 
 
@@ -30,7 +33,8 @@ def test_tables_of_every_kind_are_counted_to_the_last_row(driftline: Driftline, 
     config = story.write_config(tmp_path)
     paths = [tmp_path / f"{name}.{suffix}" for name in ("scored", "truth")]
     for path, frame in zip(paths, frames(), strict=True):
-        {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[suffix](path)
+        write: Callable[[Path], None] = getattr(frame, {"jsonl": "write_ndjson"}.get(suffix, f"write_{suffix}"))
+        write(path)
 
     ran = driftline("replay", "--predictions", paths[0], "--labels", paths[1], "--config", config, "--json")
 
@@ -53,7 +57,7 @@ def test_a_shift_gives_alert_events_and_windows_as_files(driftline: Driftline, t
 
     assert ran.status == 0, ran.err
     opened = [e for e in lines(out / "events.jsonl") if e["value"]["type"].endswith("opened.v1")]
-    assert "amount" in {e["value"]["data"]["subject"] for e in opened}
+    assert "amount" in {e["value"]["data"]["subject"].get("feature") for e in opened}
     assert all((e["topic"], e["key"], e["id"]) == ("driftline.alerts", "loans", e["value"]["id"]) for e in opened)
     windows = [w for w in lines(out / "windows.jsonl") if w["kind"] == "drift"]
     assert sum(w["rows"] for w in windows) == story.EVENTS
@@ -79,13 +83,20 @@ def test_a_row_that_is_no_event_is_dead_lettered_and_not_lost(driftline: Driftli
     ran = driftline("replay", "--predictions", tmp_path / "scored.parquet", "--config", config, "--json")
 
     assert isinstance(ran.json, dict)
-    assert ran.json["records"] == {"predictions": {"applied": story.EVENTS - 1, "dead_letter": 1}}
+    assert ran.json["records"] == {"predictions": {"applied": story.EVENTS - 1, "dead_letter": 1}, "labels": {}}
 
 
 def test_dates_become_milliseconds_numbered_ids_become_text_and_other_columns_features(tmp_path: Path) -> None:
     path = tmp_path / "scored.parquet"
     moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    row = {"prediction_id": 7, "model": "loans", "model_version": 2, "event_time": moment, "score": 0.5, "age": float("nan")}
+    row = {
+        "prediction_id": 7,
+        "model": "loans",
+        "model_version": 2,
+        "event_time": moment,
+        "score": 0.5,
+        "age": float("nan"),
+    }
     pl.DataFrame([row]).write_parquet(path)
 
     (record,) = prediction_records(path, "predictions")

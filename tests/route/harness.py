@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WINDOW = Span.of(1_714_564_800_000, 1_714_565_400_000)
 EVIDENCE = Evidence(statistic="psi", value=0.31, n=4000)
-ROUTE = "from streams.cli.route import route; import typer; typer.run(route)"
+ROUTE = "from streams.cli.main import main; main()"
 
 
 def alert(name: str, *, model: str = "fraud", sequence: int = 1, alert_id: str | None = None) -> OutboxEvent:
@@ -235,7 +235,7 @@ class RouteProgram:
         self.log = config.with_name(f"{name}.log")
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program, "--config", str(config)], stdout=log, stderr=log
+                [sys.executable, "-c", program, "route", "--config", str(config)], stdout=log, stderr=log
             )
 
     def kill(self) -> None:

@@ -157,7 +157,7 @@ def test_two_routers_share_the_work_and_one_takes_over_when_the_other_is_killed(
                 eventually(lambda log=program.log: "routing" in log.read_text())  # type: ignore[misc]
             publish(deployment.bootstrap, deployment.alerts, events)
             for program in (survivor, other):
-                eventually(lambda log=program.log: "delivered event" in log.read_text())  # type: ignore[misc]
+                eventually(lambda log=program.log: "delivered" in log.read_text())  # type: ignore[misc]
             other.kill()
             assert len(endpoint.delivered) < 80
             eventually(lambda: _done(deployment) == 80)

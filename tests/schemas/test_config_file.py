@@ -46,7 +46,7 @@ models:
 """
 
 
-UNKNOWN = "group, kafka, redis, topics, http, future, commit_interval, dead_letters, models, feature_sets"
+UNKNOWN = "group, kafka, redis, topics, http, future, commit_interval, dead_letters, route, models, feature_sets"
 EXPECTED = (
     "1: group is 'a b'; allowed: text that matches ^[A-Za-z0-9._-]{1,100}$",
     (

@@ -6,7 +6,8 @@ refuses: ``slow.read`` decodes it generally and says exactly what it is. Both fi
 
 from __future__ import annotations
 
-from itertools import compress
+from itertools import chain, compress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -94,18 +95,19 @@ class PredictionDecoder:
     def _columns_of(self, wire: Wire, events: list[Any], rows: NDArray[np.int64], batch: _Batch) -> None:
         """Turn one model's typed events into columns."""
         model = wire.model
-        ids, *rest = zip(*map(astuple, events), strict=True)
+        ids = _field(events, "id")
+        versions: Sequence[str]
+        variants: Sequence[str]
         if self._kind == "features":
-            times, features, _computed = rest
             versions = variants = ("",) * len(ids)
             answers: dict[str, Sequence[Any]] = {}
         else:
-            versions, times, features, predictions, scores, variants, *_unused = rest
-            answers = {"prediction": predictions, "score": scores}
+            versions, variants = _field(events, "model_version"), _field(events, "variant")
+            answers = {name: _field(events, name) for name in ("prediction", "score")}
         stream = self._streams(model, versions, variants)
-        time = times_of(times)
+        time = times_of(_field(events, "event_time"))
         values = np.empty((len(ids), wire.columns))
-        cells = list(zip(*map(astuple, features), strict=True))
+        cells = _cells(_field(events, "features"))
         for at, column in enumerate(model.columns.all[: wire.columns]):
             if column.source != "feature":
                 cell = answers.get(column.source, (None,) * len(ids))
@@ -116,14 +118,18 @@ class PredictionDecoder:
         for cell in cells[len(wire.features) :]:
             unknown += np.fromiter(map(len, map(bytes, cell)), np.int64, len(ids)) > 0
         ok = self._refuse(model, ids, versions, stream, time, rows, batch)
-        batch.add(model, rows[ok], list(compress(ids, ok)), stream[ok], time[ok], values[ok], unknown[ok])
+        if not ok.all():  # otherwise nothing is copied
+            rows, ids, stream, time = rows[ok], list(compress(ids, ok.tolist())), stream[ok], time[ok]
+            values, unknown = values[ok], unknown[ok]
+        batch.add(model, rows, ids, stream, time, values, unknown)
 
     def _streams(self, model: Model, versions: Sequence[str], variants: Sequence[str]) -> NDArray[np.int64]:
         pairs = list(zip(versions, variants, strict=True))
-        for version, variant in set(pairs) - model.streams.keys():
+        met = set(pairs)
+        for version, variant in met - model.streams.keys():
             if version or self._kind == "features":
                 model.stream(version, variant, self._references)
-        known = dict.fromkeys(set(pairs), -1) | model.streams
+        known = dict.fromkeys(met, -1) | model.streams
         return np.fromiter(map(known.__getitem__, pairs), np.int64, len(pairs))
 
     def _refuse(
@@ -184,6 +190,18 @@ class PredictionDecoder:
         batch.add(model, rows[ok], list(compress(ids, ok)), stream[ok], time[ok], values[ok], unknown[ok])
 
 
+def _field(structs: Sequence[Any], name: str) -> list[Any]:
+    """One field of many structs."""
+    return list(map(attrgetter(name), structs))
+
+
+def _cells(structs: Sequence[Any]) -> list[list[Any]]:
+    """All fields of many structs of one type, field by field: one flat list and strides, faster than transposing tuples."""
+    width = len(structs[0].__struct_fields__)
+    flat = list(chain.from_iterable(map(astuple, structs)))
+    return [flat[k::width] for k in range(width)]
+
+
 def _column(values: Sequence[Any], kind: str, categories: Any) -> NDArray[np.float64]:  # noqa: ANN401  # a dict subclass
     """One column as float64: numbers as they are, categories as codes, None as NaN."""
     if kind == "numeric":
@@ -241,10 +259,11 @@ class _Batch:
                 continue
             rows = np.concatenate([r for r, _ in parts])
             width = max(v.shape[1] for _, v in parts)
-            values = np.concatenate(
-                [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for _, v in parts]
-            )
+            values = parts[0][1]
             if len(parts) > 1:
+                values = np.concatenate(
+                    [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=np.nan) for _, v in parts]
+                )
                 order = np.argsort(rows, kind="stable")
                 rows, values = rows[order], values[order]
             features[m] = FeatureRows(rows, values)
