@@ -71,4 +71,5 @@ def to_event(entry: Entry, topic: str) -> OutboxEvent:
 
 def decode(value: bytes) -> Entry:
     """Return the entry of a journal record; raises msgspec.ValidationError when it is none."""
-    return msgspec.json.decode(value, type=Entry)
+    entry: Entry = msgspec.json.decode(value, type=Entry)
+    return entry

@@ -8,9 +8,7 @@ The order that makes P1-P5 hold, per task: (1) decode; rejected records go to th
 from __future__ import annotations
 
 import uuid
-import zlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -28,71 +26,20 @@ from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.task import Task
 from streams.engine.task_head import Progress
 from streams.engine.task_restore import restore
+from streams.owned import OwnedEvaluator, OwnedTask, evaluator_partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from schemas.config import Config
     from schemas.control import Command
-    from streams.engine.columns import Rejected
     from streams.engine.plan import Plan, References
+    from streams.engine.publisher import Publisher
     from streams.engine.records import RecordBatch
     from streams.engine.store import Store
 
 PREDICTIONS, FEATURE_EVENTS = "predictions", "features"
 """The two groups of co-partitioned topics: {predictions, labels} and {features}."""
-_ACKNOWLEDGED_LIMIT = 1000
-"""So many acknowledged events cause a commit on their own, so that the outbox shrinks also when nothing else happens."""
-
-
-class Publisher(Protocol):
-    """Where events and dead letters go."""
-
-    def publish(self, event: OutboxEvent, done: Callable[[], None]) -> None:
-        """Send an event; ``done`` is called (from ``poll``) once it is acknowledged. Sending is repeated until it is."""
-        ...
-
-    def dead_letter(self, batch: RecordBatch, rejected: Rejected) -> None:
-        """Send a record to the dead letters."""
-        ...
-
-    def settled(self) -> bool:
-        """Whether every dead letter sent so far is acknowledged."""
-        ...
-
-    def poll(self) -> None:
-        """Handle acknowledgements."""
-        ...
-
-
-@dataclass(slots=True)
-class OwnedTask:
-    """A task with our hold on its shard."""
-
-    group: str
-    partition: int
-    task: Task
-    shard: Shard
-    dirty: bool = False
-    committed_at: float = 0.0
-    ledger: dict[str, dict[str, int]] = field(default_factory=dict)
-    received: int = 0
-    passed: dict[tuple[str, str], int] = field(default_factory=dict)
-    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class OwnedEvaluator:
-    """An evaluator with our hold on its shard."""
-
-    group: str
-    evaluator: Evaluator
-    shard: Shard
-
-
-def evaluator_partition(model: str, partitions: int) -> int:
-    """The partition whose owner runs a model's evaluator (DESIGN section 6)."""
-    return zlib.crc32(model.encode()) % partitions
 
 
 class Host:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from schemas.config import Config
     from schemas.outbox import OutboxEvent
     from streams.engine.store import Store
-    from streams.host import OwnedEvaluator, OwnedTask
     from streams.logfile import Record
+    from streams.owned import OwnedEvaluator, OwnedTask
 
 BATCH = 5_000
 """Records of one partition that are read at a time; results do not depend on it."""

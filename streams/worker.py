@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from schemas.config import Config
     from schemas.settings import Topics
     from streams.engine.plan import Plan
-    from streams.host import OwnedTask
+    from streams.owned import OwnedTask
 
 BATCH = 10_000
 """Records a poll asks for: enough that the cost of a batch disappears, few enough to stay far below a second."""

@@ -20,11 +20,12 @@ from schemas import config as configuration
 from schemas.errors import ConnectionProblem
 from schemas.settings import Topics
 from streams.demo.service import MODEL
+from streams.demo.subscriber import QUIET
 from streams.demo.world import APPROVE
 from streams.edges.embedded import EmbeddedKafka, EmbeddedRedis
 from streams.edges.http import HealthServer
-from streams.metrics import WorkerMetrics
 from streams.edges.redis_store import RedisStore
+from streams.metrics import WorkerMetrics
 from streams.worker import Worker
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Stage:
             self.config = configuration.load(self.folder / "monitor.yaml")
             self.store = RedisStore(redis.url)
             # Compressed, because the embedded Kafka keeps 5 MiB a partition as sent.
-            producing = {"linger.ms": 20, "compression.type": "lz4", "enable.idempotence": True, "log_level": 3}
+            producing = {"linger.ms": 20, "compression.type": "lz4", "enable.idempotence": True, "log_level": QUIET}
             self._producer: Any = Producer({"bootstrap.servers": self.bootstrap, **producing})
             self.ends: dict[tuple[str, int], int] = {}
             self._failed: BaseException | None = None

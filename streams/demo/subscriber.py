@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _ANSWER_S = 20.0
 """How long the embedded Kafka, in this very process, may take on a busy machine."""
 _BATCH = 5_000
+QUIET: Final = 2
+"""librdkafka's log level for the demo's clients: on Ctrl-C they may outlive the embedded Kafka by a moment, and would say so."""
 
 
 class Subscriber:
@@ -24,7 +26,7 @@ class Subscriber:
         self._topic = topic
         # A group must be named; nothing is committed and nobody joins, because partitions are assigned by hand.
         settings = {"group.id": f"demo-{topic}", "enable.auto.commit": False, "auto.offset.reset": "error"}
-        self._consumer: Any = Consumer({"bootstrap.servers": bootstrap, "log_level": 3, **settings})
+        self._consumer: Any = Consumer({"bootstrap.servers": bootstrap, "log_level": QUIET, **settings})
         found = self._consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
         self._next = dict.fromkeys(found.partitions, 0)
 

@@ -19,7 +19,7 @@ from schemas.control import RetrainStarted, RetrainSucceeded
 from schemas.errors import BehindLogStart
 from schemas.identifiers import CONTROL, LABELS, PREDICTIONS
 from streams.demo.service import MODEL, make_reference, train
-from streams.demo.subscriber import Subscriber
+from streams.demo.subscriber import QUIET, Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +50,7 @@ class Trainer:
     def __init__(self, bootstrap: str, store: RedisStore) -> None:
         """Connect; ``store`` is where references are published."""
         self._bootstrap, self._store = bootstrap, store
-        self._producer: Any = Producer({"bootstrap.servers": bootstrap, "log_level": 3, "enable.idempotence": True})
+        self._producer: Any = Producer({"bootstrap.servers": bootstrap, "log_level": QUIET, "enable.idempotence": True})
         self._done: set[str] = set()
 
     def act(self, event: bytes) -> NewVersion | None:

@@ -35,7 +35,7 @@ END_MINUTE: Final = 165
 SHIFTED: Final = frozenset({"loan", "hyears"})
 """The features that the shift changes; all others are independent of them."""
 APPROVE, DECLINE = "approve", "decline"
-"""What a clerk decides; the generator's groups A and B."""
+"""What a clerk decides; the generator's group A (which river calls 1), and B."""
 LABEL_DELAY_MS: Final = (3 * MINUTE, 8 * MINUTE)
 """A clerk needs between three and eight minutes."""
 
@@ -119,7 +119,7 @@ def applicants(phase: Phase, seed: int) -> Iterator[tuple[Features, str]]:
     for raw, group in generator:
         if applies(raw):
             codes = {name: f"{name}-{raw[name]}" for name in _CODES}
-            yield {**raw, **codes}, APPROVE if group == 0 else DECLINE
+            yield {**raw, **codes}, APPROVE if group == 1 else DECLINE
 
 
 def _applies(features: Features, chance: random.Random) -> bool:

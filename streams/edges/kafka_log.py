@@ -221,7 +221,7 @@ def _batches(messages: list[Any]) -> Iterator[RecordBatch]:
         offset = np.fromiter(map(Message.offset, mine), np.int64, n)
         if n > 1 and bool((np.diff(partition) < 0).any() or _interleaved(partition)):
             order = np.lexsort((offset, partition))
-            mine = [mine[i] for i in order.tolist()]
+            mine = list(map(mine.__getitem__, order.tolist()))
             partition, offset = partition[order], offset[order]
         timestamp = np.fromiter(map(itemgetter(1), map(Message.timestamp, mine)), np.int64, n)
         values = list(map(Message.value, mine))

@@ -3,7 +3,8 @@
 Promise: an outcome depends on the prediction and the label alone, not on which of them came first (P8). An entry is logged
 once, when it is inserted, to a segment of its model and time; a segment is cut when nothing that may still come can need it:
 predictions one horizon behind both clocks, labels two, because a prediction up to one horizon younger than its label
-must still be recognised as labelled. That a label has joined is logged too: it outlives the prediction that says so. Layout of the entries: ``kernels.join``; 32 bytes each, in memory and in the log.
+must still be recognised as labelled. That a label has joined is logged too: it outlives the prediction that says so.
+Layout of the entries: ``kernels.join``; 32 bytes each, in memory and in the log.
 """
 
 from __future__ import annotations
@@ -280,7 +281,8 @@ def _latest(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One entry for each label, by its offset: the joined one where it was logged twice."""
     ordered = labels[np.lexsort((labels[:, 3] & _JOINED, labels[:, 3] >> np.uint64(24)))]
     offset = ordered[:, 3] >> np.uint64(24)
-    return ordered[np.append(offset[1:] != offset[:-1], np.ones(min(1, len(offset)), bool))]
+    latest: NDArray[np.uint64] = ordered[np.append(offset[1:] != offset[:-1], np.ones(min(1, len(offset)), bool))]
+    return latest
 
 
 def _blocks(data: bytes, where: str) -> NDArray[np.uint64]:

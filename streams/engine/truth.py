@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
 def hash_texts(texts: Sequence[str]) -> NDArray[np.uint64]:
     """The 64-bit hashes of texts (UTF-8)."""
-    data = [t.encode("utf-8", "surrogatepass") for t in texts]
-    ends = np.cumsum(np.fromiter(map(len, data), np.int64, len(data)))
-    out = np.empty(len(data), np.uint64)
-    hash_spans(np.frombuffer(b"".join(data) + b"\0", np.uint8), ends, out)
+    joined = "".join(texts)
+    if joined.isascii():  # one byte a character, so no text is looked at by itself
+        data, sizes = joined.encode(), map(len, texts)
+    else:
+        encoded = [t.encode("utf-8", "surrogatepass") for t in texts]
+        data, sizes = b"".join(encoded), map(len, encoded)
+    ends = np.cumsum(np.fromiter(sizes, np.int64, len(texts)))
+    out = np.empty(len(texts), np.uint64)
+    hash_spans(np.frombuffer(data + b"\0", np.uint8), ends, out)
     return out
 
 

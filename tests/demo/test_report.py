@@ -16,8 +16,8 @@ from schemas.alerts import Evidence, RetrainData, RetrainEvent, Span, TrainingRa
 from streams.demo.checks import checks
 from streams.demo.report import report
 from streams.demo.told import Event, Measured, Told, read_event
-from streams.demo.trainer import NewVersion
 from streams.demo.traffic import NOBODYS
+from streams.demo.trainer import NewVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ WRONG: dict[str, tuple[str, Callable[[Told], None]]] = {
         "accuracy falls",
         lambda s: setattr(s, "accuracy", [*s.accuracy[:2], Measured("v2", 120, 0.6, 10)]),
     ),
-    "a record lost": ("every record is accounted for", lambda s: s.counted["predictions"].subtract(applied=1)),
+    "a record lost": ("every record is accounted for", lambda s: s.counted["predictions"].update({"applied": -1})),
     "a record miscounted": (
         "each record has the outcome it should have",
         lambda s: s.counted["predictions"].update({"late": 1, "applied": -1}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from schemas.identifiers import LABELS, PREDICTIONS
 from streams.demo.service import ScoringService
 from streams.demo.traffic import NOBODYS, Record, Traffic
-from streams.demo.world import APPROVE, DECLINE, LABEL_DELAY_MS, PER_MINUTE, Features, World
+from streams.demo.world import APPROVE, DECLINE, LABEL_DELAY_MS, PER_MINUTE, World
+
+if TYPE_CHECKING:
+    from streams.demo.world import Features
 
 MINUTES = 50
 
@@ -19,6 +23,7 @@ class Optimist:
     """Approves everything."""
 
     def predict_proba_one(self, features: Features) -> dict[str, float]:
+        """The same for everybody, as river's classifiers would say it."""
         assert "age" in features
         return {APPROVE: 0.75, DECLINE: 0.25}
 

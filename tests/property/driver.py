@@ -20,7 +20,6 @@ from streams.engine.records import batch_of
 from streams.engine.shard import Shard
 from streams.engine.task import Task
 from streams.engine.task_restore import restore
-from streams.engine.task_restore import restore
 from tests.oracle.histories import FUTURE, POSITIVE, RULES, label_bytes, prediction_bytes
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """P2, P3: inputs and journal are enough. A replay gives the windows, events and state of a live run that was cut, crashed
-and steered in its own way."""
+and steered in its own way.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+"""What a host owns: a task or an evaluator, each with its hold on its shard."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.engine.evaluator import Evaluator
+    from streams.engine.shard import Shard
+    from streams.engine.task import Task
+
+
+@dataclass(slots=True)
+class OwnedTask:
+    """A task with our hold on its shard."""
+
+    group: str
+    partition: int
+    task: Task
+    shard: Shard
+    dirty: bool = False
+    committed_at: float = 0.0
+    ledger: dict[str, dict[str, int]] = field(default_factory=dict)
+    received: int = 0
+    passed: dict[tuple[str, str], int] = field(default_factory=dict)
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class OwnedEvaluator:
+    """An evaluator with our hold on its shard."""
+
+    group: str
+    evaluator: Evaluator
+    shard: Shard
+
+
+def evaluator_partition(model: str, partitions: int) -> int:
+    """The partition whose owner runs a model's evaluator (DESIGN section 6)."""
+    return zlib.crc32(model.encode()) % partitions
