@@ -71,6 +71,7 @@ class Host:
         self._decoders = {g: PredictionDecoder(p, g, references) for g, p in plans.items()}
         self._labels = LabelDecoder(plans[PREDICTIONS]) if PREDICTIONS in plans else None
         self._looked_at: dict[str, float] = {}
+        self._unfinished: set[str] = set()
         self.commit_seconds: list[float] = []
         for group, count in partitions.items():
             pinned = store.pin_partitions(self.state_group(group), count)
@@ -251,7 +252,7 @@ class Host:
         interval = self.config.commit_interval / 1000
         now = self._now()
         self._publisher.poll()
-        moved: set[str] = set()
+        moved = self._unfinished  # a backlog of windows does not wait for the next commit
         for group in self.plans:
             if now - self._looked_at.get(group, -interval) >= interval and any(g == group for g, _ in self.tasks):
                 self.declare_starts(group)
@@ -265,8 +266,8 @@ class Host:
             if (due or owned.shard.in_doubt or owned.task.ripe()) and self._publisher.settled():
                 self.commit(owned)
                 moved.add(owned.group)
-        more = [self._evaluate(group) for group in sorted(moved)]
-        return any(more)
+        self._unfinished = {group for group in sorted(moved) if self._evaluate(group)}
+        return bool(self._unfinished)
 
     def commit(self, owned: OwnedTask) -> None:
         """One atomic commit of a task. Raises OwnershipLost, CommitConflict or ConnectionProblem."""

@@ -76,10 +76,8 @@ def as_numbers(source: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
     Text that spells a number counts as that number, because CSV knows no other way.
     """
-    if source.values.dtype == np.float64:
-        numbers = source.values.copy()
-    else:
-        numbers = np.array([_number(v) for v in source.values], np.float64)
+    plain = source.values.dtype == np.float64
+    numbers = source.values.copy() if plain else np.array([_number(v) for v in source.values], np.float64)
     wrong = np.isinf(numbers)
     numbers[wrong] = np.nan
     return numbers, wrong

@@ -35,7 +35,7 @@ from streams import logfile
 from streams.logfile import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
 BEGIN_MS = 831_427_200_000
 """1996-05-07T00:00Z: the first half-hour (the data's own zone, New South Wales, is taken for UTC)."""
@@ -71,7 +71,7 @@ class Answer:
 def answers(table: pl.DataFrame) -> Iterator[Answer]:
     """Every row, answered before its truth and everything that is not yet known is learned."""
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    waiting: deque[tuple[int, Mapping[str, int | float], bool]] = deque()
+    waiting: deque[tuple[int, dict[str, int | float], bool]] = deque()
     for i, row in enumerate(table.iter_rows(named=True)):
         time_ms = BEGIN_MS + i * STEP_MS
         features = {name: row[name] for name in FEATURES}
@@ -183,24 +183,36 @@ def send(records: Iterable[Record], bootstrap: str, topics: Mapping[str, str] | 
     return count
 
 
-def table(lines: Iterable[bytes]) -> str:
-    """A Markdown table of alert events, by time: one row for what one incident opened, raised or resolved at one time."""
+def table(lines: Iterable[bytes], kinds: Container[str] = ()) -> str:
+    """A Markdown table of alert events, by time: one row for what one incident opened, raised or resolved at one time.
+
+    ``kinds`` (drift, performance, sequential) are the kinds to show, all if there are none.
+    """
     rows: dict[tuple[str, str, str, str, str], list[str]] = {}
     alerts = [e for e in map(_event, lines) if str(e["type"]).startswith("dev.driftline.alert.")]
-    for event in sorted(alerts, key=lambda e: (e["time"], e["data"]["model"], e["data"]["kind"], e["sequence"], e["id"])):
+    for event in sorted(alerts, key=_place):
         data = event["data"]
+        if kinds and data["kind"] not in kinds:
+            continue
         verb = event["type"].split(".")[-2]
         key = (event["time"][:10], data["model"], data["kind"], verb, data["incident"][:8])
         rows.setdefault(key, []).append(_what(data))
-    head = "| decided | watched | kind | | incident | what (size, severity) |\n|---|---|---|---|---|---|"
+    head = "| decided | watched | kind | transition | incident | what (size, severity) |\n|---|---|---|---|---|---|"
     return "\n".join([head, *(f"| {' | '.join(key)} | {'; '.join(what)} |" for key, what in rows.items())])
 
 
 def _event(line: bytes) -> dict[str, Any]:
     """An event by itself, or as ``driftline replay --out`` writes it: within a line about its record."""
     found: dict[str, Any] = orjson.loads(line)
-    inner = found.get("value", found)
-    return orjson.loads(inner) if isinstance(inner, str) else inner
+    event: dict[str, Any] = found.get("value", found)
+    return event
+
+
+def _place(event: dict[str, Any]) -> tuple[str, str, str, float, str]:
+    """Where an event stands: by time, model and kind, the largest change first."""
+    data = event["data"]
+    size = data["evidence"].get("effect_size") or 0.0
+    return event["time"], data["model"], data["kind"], -size, event["id"]
 
 
 def _what(data: dict[str, Any]) -> str:
@@ -222,13 +234,14 @@ def main(arguments: list[str] | None = None) -> None:
     sender.add_argument("--bootstrap", default="localhost:9092")
     teller = commands.add_parser("alerts", help="a Markdown table of alert events, one JSON a line")
     teller.add_argument("events", type=Path)
+    teller.add_argument("--kind", action="append", default=[], choices=["drift", "performance", "sequential"])
     given = parser.parse_args(arguments)
     if given.command == "make":
         out = f"{make(given.csv, given.to, given.partitions):,} records in {given.to / 'events.jsonl.gz'}"
     elif given.command == "send":
         out = f"{send(logfile.read(given.events), given.bootstrap):,} records sent"
     else:
-        out = table(given.events.read_bytes().splitlines())
+        out = table(given.events.read_bytes().splitlines(), given.kind)
     sys.stdout.write(out + "\n")
 
 

@@ -47,6 +47,7 @@ def checks(told: Told) -> list[Check]:
         _recovered(told),
         _accounted(told),
         _as_expected(told),
+        _dead_letters(told),
         _metrics_agree(told),
         _one_payload(told),
     ]
@@ -145,6 +146,12 @@ def _as_expected(told: Told) -> Check:
             if got.get(k, 0) != wanted.get(k, 0)
         ]
     return Check("each record has the outcome it should have", not wrong, "; ".join(wrong) or "all")
+
+
+def _dead_letters(told: Told) -> Check:
+    counted = sum(counts["dead_letter"] for counts in told.counted.values())
+    found = f"{counted} counted, {told.dead_letters} kept"
+    return Check("every record that cannot be read is in the dead letters", counted == told.dead_letters, found)
 
 
 def _metrics_agree(told: Told) -> Check:

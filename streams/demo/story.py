@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas.identifiers import ALERTS, CONTROL, LABELS, PREDICTIONS, RETRAIN
+from schemas.identifiers import ALERTS, CONTROL, DEAD_LETTERS, LABELS, PREDICTIONS, RETRAIN
 from schemas.outbox import payload
 from streams.demo.pace import settle
+from streams.demo.screen import clock
 from streams.demo.service import MODEL, ScoringService, make_reference, train
 from streams.demo.stage import Stage
 from streams.demo.subscriber import Subscriber
@@ -115,7 +117,9 @@ class Play:
         if made is None:
             return
         self._told.new_version, self._told.deployed_minute = made, minute
-        text = f"{made.version} trained on {made.rows:,} labelled applications of the suggested range, and deployed"
+        span = made.request.data.training_range.event_time
+        begin, end = (clock((at - self._told.begin_ms) / MINUTE) for at in (span.start_ms, span.end_ms))
+        text = f"{made.version} trained on {made.rows:,} labelled applications from {begin} to {end}, and deployed"
         self._screen.line(minute, text, "bold yellow")
         self._service.deploy(made.version, made.classifier)
         self._wait(minute, f"{made.version} takes over")
@@ -131,9 +135,10 @@ class Play:
         told.scraped = scrape(stage.http_port)
         told.accuracy = self._measured()
         for topic in (PREDICTIONS, LABELS):
-            inbox = Subscriber(stage.bootstrap, topic)
-            told.removed += sum(low for low, _ in inbox.bounds().values())
-            inbox.close()
+            with closing(Subscriber(stage.bootstrap, topic)) as inbox:
+                told.removed += sum(low for low, _ in inbox.bounds().values())
+        with closing(Subscriber(stage.bootstrap, DEAD_LETTERS)) as inbox:
+            told.dead_letters = len(inbox.drain())
 
     def _measured(self) -> list[Measured]:
         """The accuracy of every evaluated window."""

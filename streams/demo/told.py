@@ -80,6 +80,8 @@ class Told:
     waiting: int = 0
     scraped: dict[str, int] = field(default_factory=dict)
     """Per topic, what the metrics add up to (waiting labels included)."""
+    dead_letters: int = 0
+    """Records in the topic of dead letters."""
     removed: int = 0
     """Input records that the embedded Kafka no longer keeps."""
 

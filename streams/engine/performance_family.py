@@ -79,7 +79,7 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
                 config_hash=model.decision,
             )
             who = f"{stream.model} {stream.version}"
-            figures = f"{now.value:.3f} on {now.n:,} labels, {was.value:.3f} in the reference"
+            figures = f"{now.value:.3f} on {int(outcomes[0]):,} labels, {was.value:.3f} in the reference"
             verb = "is worse than in the reference" if rejected else "is as good as in the reference"
             change = decide(
                 book,

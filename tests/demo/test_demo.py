@@ -67,7 +67,9 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
         assert any("business as usual" in line for line in process.stdout)
         assert strays(tmp_path) != []
         process.send_signal(number)
-        process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 130
+        out, errors = process.communicate(timeout=PATIENCE_S)
+        # A shell sees 130 for both: when the interrupt arrives inside river's `eval`, Python ends itself by SIGINT at the end.
+        assert process.returncode in {130, -signal.SIGINT}, out + errors
+        assert errors == ""
         assert list(tmp_path.iterdir()) == []
         assert strays(tmp_path) == []

@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console
 
 from schemas.alerts import Evidence, RetrainData, RetrainEvent, Span, TrainingRange
+from schemas.errors import RetryLater
+from streams.demo import run_demo
 from streams.demo.checks import checks
 from streams.demo.report import report
 from streams.demo.told import Event, Measured, Told, read_event
@@ -64,10 +66,11 @@ def right_story() -> Told:
         new_version=NewVersion("v2", object(), 4900, 0.96, request()),
         reference_accuracy=0.95,
         accuracy=[Measured("v1", 0, 0.95, 10), Measured("v1", 90, 0.5, 10), Measured("v2", 120, 0.96, 10)],
-        sent={"predictions": Counter(applied=10, late=1), "labels": Counter({"applied": 8, NOBODYS: 3})},
-        counted={"predictions": Counter(applied=10, late=1), "labels": Counter(applied=8, orphan=1)},
+        sent={"predictions": Counter(applied=10, late=1, dead_letter=1), "labels": Counter({"applied": 8, NOBODYS: 3})},
+        counted={"predictions": Counter(applied=10, late=1, dead_letter=1), "labels": Counter(applied=8, orphan=1)},
         waiting=2,
-        scraped={"predictions": 11, "labels": 11},
+        dead_letters=1,
+        scraped={"predictions": 12, "labels": 11},
     )
 
 
@@ -129,6 +132,7 @@ WRONG: dict[str, tuple[str, Callable[[Told], None]]] = {
         "each record has the outcome it should have",
         lambda s: s.counted["predictions"].update({"late": 1, "applied": -1}),
     ),
+    "a dead letter lost": ("every record that cannot be read", lambda s: setattr(s, "dead_letters", 0)),
     "metrics that disagree": ("the metrics count the same", lambda s: s.scraped.update(labels=12)),
     "two payloads": ("one event id, one payload", lambda s: s.contradicted.append("request")),
 }
@@ -152,3 +156,17 @@ def test_every_check_is_shown_to_go_wrong_by_some_story() -> None:
 def test_an_event_is_read_with_its_minute_of_the_story() -> None:
     event = read_event(orjson.dumps(msgspec.to_builtins(request())), 60_000)
     assert (event.kind, event.minute, event.version, event.name) == ("retrain.requested", 105, "v1", "")
+
+
+def test_a_story_that_cannot_be_played_to_its_end_has_status_1_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def play(screen: object) -> Told:
+        raise RetryLater("the worker did not finish", f"try again ({type(screen).__name__})")
+
+    monkeypatch.setattr("streams.demo.story.play", play)
+    assert run_demo() == 1
+    assert (
+        "WRONG  the story was not played to its end: the worker did not finish. try again (Screen)"
+        in capsys.readouterr().out
+    )

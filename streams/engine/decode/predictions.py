@@ -125,9 +125,9 @@ class PredictionDecoder:
 
     def _streams(self, model: Model, versions: Sequence[str], variants: Sequence[str]) -> NDArray[np.int64]:
         pairs = list(zip(versions, variants, strict=True))
-        met = set(pairs)
-        for version, variant in met - model.streams.keys():
-            if version or self._kind == "features":
+        met = dict.fromkeys(pairs)  # in the order of the records: with one stream too many, the first ones stay
+        for version, variant in met:
+            if (version, variant) not in model.streams and (version or self._kind == "features"):
                 model.stream(version, variant, self._references)
         known = dict.fromkeys(met, -1) | model.streams
         return np.fromiter(map(known.__getitem__, pairs), np.int64, len(pairs))
