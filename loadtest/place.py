@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from loadtest import workload
 from schemas.errors import ConnectionProblem
 from schemas.settings import Topics
-from streams.edges.kafka_log import REQUEST_S, client_settings
+from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings
 from streams.edges.redis_store import RedisStore
 from tests.services.kafka import KafkaService, missing
 from tests.services.redis import RedisService
@@ -129,10 +129,14 @@ def somewhere(bootstrap: str | None, redis_url: str | None, partitions: int) -> 
         topics = {role: f"{tag}-{role.replace('_', '-')}" for role in Topics.model_fields}
         RedisStore(redis_url).check()
         admin = AdminClient(client_settings({"bootstrap.servers": bootstrap}))
+        try:
+            admin.list_topics(timeout=REQUEST_S)
+        except KafkaException as error:
+            raise as_driftline_error(error.args[0]) from error
         wanted = [NewTopic(name, num_partitions=partitions) for name in topics.values()]
         for name, made in admin.create_topics(wanted, operation_timeout=REQUEST_S, request_timeout=REQUEST_S).items():
             try:
-                made.result(REQUEST_S)
+                made.result()
             except KafkaException as error:
                 what = f"topic {name} cannot be made at {bootstrap}: {error.args[0].str()}"
                 remedy = "start the broker, correct --bootstrap, or give the right to make topics"

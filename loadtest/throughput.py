@@ -71,6 +71,9 @@ def main(args: Namespace) -> int:
     if args.events < 1 or args.partitions < 1 or args.rounds < 1 or not 0 <= args.labels <= 1:
         sys.stderr.write("events, partitions and rounds must be at least 1, and labels a share from 0 to 1\n")
         return NO_RUN
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        sys.stderr.write(f"there is no folder for {args.json}: make it, or name another file\n")
+        return NO_RUN
     options = Options(args.events, args.labels, args.partitions, args.rounds, args.bootstrap, args.redis)
     try:
         found = measure(options)

@@ -140,12 +140,14 @@ class Host:
             for k in self.evaluators
             if k[0] == group and evaluator_partition(k[1], self.partitions[group]) == partition
         ]
-        if commit:
-            self._publisher.poll()
-            if owned.dirty and self._publisher.settled():
-                self.commit(owned)
-        for key in mine:
-            del self.evaluators[key]
+        try:
+            if commit:
+                self._publisher.poll()
+                if owned.dirty and self._publisher.settled():
+                    self.commit(owned)
+        finally:  # an evaluator that stayed would be refused by its next owner's token at every turn
+            for key in mine:
+                del self.evaluators[key]
 
     # -- records ------------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from streams import logfile
 from streams.logfile import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 BEGIN_MS = 831_427_200_000
 """1996-05-07T00:00Z: the first half-hour (the data's own zone, New South Wales, is taken for UTC)."""
@@ -183,7 +183,7 @@ def send(records: Iterable[Record], bootstrap: str, topics: Mapping[str, str] | 
     return count
 
 
-def table(lines: Iterable[bytes], kinds: Container[str] = ()) -> str:
+def table(lines: Iterable[bytes], kinds: Collection[str] = ()) -> str:
     """A Markdown table of alert events, by time: one row for what one incident opened, raised or resolved at one time.
 
     ``kinds`` (drift, performance, sequential) are the kinds to show, all if there are none.
@@ -202,9 +202,10 @@ def table(lines: Iterable[bytes], kinds: Container[str] = ()) -> str:
 
 
 def _event(line: bytes) -> dict[str, Any]:
-    """An event by itself, or as ``driftline replay --out`` writes it: within a line about its record."""
+    """An event by itself, or in a line about its record: as JSON (``driftline replay --out``) or text (``driftline dump``)."""
     found: dict[str, Any] = orjson.loads(line)
-    event: dict[str, Any] = found.get("value", found)
+    value = found.get("value", found)
+    event: dict[str, Any] = orjson.loads(value) if isinstance(value, str) else value
     return event
 
 

@@ -57,6 +57,7 @@ class KafkaLog:
         """Make the consumer and subscribe. ``lost`` is called instead of ``revoked`` when somebody else has them already."""
         self._topics = list(topics)
         self._claimed, self._revoked, self._lost = claimed, revoked, lost
+        self._errors: list[KafkaError] = []
         self._consumer = Consumer(
             client_settings(CONSUMER_DEFAULTS | dict(kafka))
             | {
@@ -117,14 +118,19 @@ class KafkaLog:
     def poll(self, most: int, timeout_s: float) -> list[RecordBatch]:
         """Up to ``most`` records as batches by topic, each sorted by (partition, offset).
 
-        Raises the errors of the callbacks, ConnectionProblem, TopicMissing or PermissionMissing.
+        Raises the errors of the callbacks; ConnectionProblem, TopicMissing or PermissionMissing one call after the client
+        has said so.
         """
-        messages = self._consumer.consume(most, timeout_s)
-        errors = list(map(Message.error, messages))
-        if any(errors):
-            for error in filter(None, errors):
+        if self._errors:
+            errors, self._errors = self._errors, []
+            for error in errors:
                 raise_for(error)
-            messages = list(compress(messages, [e is None for e in errors]))
+        messages = self._consumer.consume(most, timeout_s)
+        marks = list(map(Message.error, messages))
+        if any(marks):
+            # The client stands behind the records that came with an error: they are handed on first, or nobody counts them.
+            self._errors = list(filter(None, marks))
+            messages = list(compress(messages, [e is None for e in marks]))
         return list(_batches(messages))
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:

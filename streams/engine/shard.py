@@ -7,6 +7,7 @@ same commit is sent again, and the store knows its id; (5) LOST and CONFLICT are
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from schemas.errors import CommitConflict, OwnershipLost
@@ -28,6 +29,9 @@ class Shard:
         self.acknowledged: list[int] = []
         self._store, self._sequence = store, head.sequence
         self._doubtful: Commit | None = None
+        # One process claims a shard again with the same token. A commit of its earlier hold that the store runs late must
+        # not pass for one of this hold that has the same sequence.
+        self._hold = uuid.uuid4().hex
 
     @property
     def in_doubt(self) -> bool:
@@ -41,7 +45,7 @@ class Shard:
         """
         commit = self._doubtful
         if commit is None:
-            name = f"{self.token}:{self._sequence}"
+            name = f"{self.token}:{self._hold}:{self._sequence}"
             commit = Commit(self.name, self.token, self._sequence, name, b"", b"", acknowledged=self.acknowledged)
             self.acknowledged = []
             stage(commit)

@@ -60,7 +60,9 @@ def _dump(url: str) -> dict[bytes, bytes]:
 def commit(sequence: int, token: str = "me", **what: Any) -> Commit:  # noqa: ANN401, S107  # the fields of Commit; a fencing token
     """A commit of our shard with an id of its own."""
     name = what.pop("commit_id", f"commit {next(_ids)}")
-    return Commit(what.pop("shard", SHARD), token, sequence, name, what.pop("body", b"body"), what.pop("progress", b"far"), **what)
+    return Commit(
+        what.pop("shard", SHARD), token, sequence, name, what.pop("body", b"body"), what.pop("progress", b"far"), **what
+    )
 
 
 def everything(sequence: int, **what: Any) -> Commit:  # noqa: ANN401  # the fields of Commit
@@ -81,25 +83,25 @@ def cell(store: Store, at: int, kind: str = FEATURES, shard: str = SHARD) -> byt
 
 def test_a_shard_that_never_committed_has_no_body_and_sequence_zero(store: Store) -> None:
     head = store.claim(SHARD, "me")
-    assert (0, None) == (head.sequence, head.body)
-    assert {} == store.segments(SHARD)
-    assert {} == store.outbox(SHARD)
-    assert [None] == store.progress([SHARD])
-    assert [] == store.starts(SHARD, FEATURES, "m", 0, 1 << 60)
-    assert [None] == store.cells([(SHARD, (FEATURES, "m", 1))])
-    assert [] == store.cells([])
+    assert (head.sequence, head.body) == (0, None)
+    assert store.segments(SHARD) == {}
+    assert store.outbox(SHARD) == {}
+    assert store.progress([SHARD]) == [None]
+    assert store.starts(SHARD, FEATURES, "m", 0, 1 << 60) == []
+    assert store.cells([(SHARD, (FEATURES, "m", 1))]) == [None]
+    assert store.cells([]) == []
 
 
 def test_a_commit_writes_all_of_it(store: Store) -> None:
     store.claim(SHARD, "me")
     assert store.commit(everything(0)) is Verdict.DONE
     head = store.claim(SHARD, "me")
-    assert (1, b"body") == (head.sequence, head.body)
-    assert [b"far", None] == store.progress([SHARD, OTHER])
-    assert [10, 20] == store.starts(SHARD, FEATURES, "m", 0, 1 << 60)
-    assert [b"ten", b"twenty", None] == store.cells([(SHARD, (FEATURES, "m", at)) for at in (10, 20, 30)])
-    assert {"p:m:1": b"onemore", "l:*:7": b"seven"} == store.segments(SHARD)
-    assert {0: b"first", 1: b"second"} == store.outbox(SHARD)
+    assert (head.sequence, head.body) == (1, b"body")
+    assert store.progress([SHARD, OTHER]) == [b"far", None]
+    assert store.starts(SHARD, FEATURES, "m", 0, 1 << 60) == [10, 20]
+    assert store.cells([(SHARD, (FEATURES, "m", at)) for at in (10, 20, 30)]) == [b"ten", b"twenty", None]
+    assert store.segments(SHARD) == {"p:m:1": b"onemore", "l:*:7": b"seven"}
+    assert store.outbox(SHARD) == {0: b"first", 1: b"second"}
 
 
 def test_a_later_commit_replaces_drops_appends_cuts_and_acknowledges(store: Store) -> None:
@@ -116,11 +118,11 @@ def test_a_later_commit_replaces_drops_appends_cuts_and_acknowledges(store: Stor
         body=b"\x00\xff body",
     )
     assert store.commit(change) is Verdict.DONE
-    assert b"\x00\xff body" == store.claim(SHARD, "me").body
-    assert (b"TEN", None, b"other kind") == (cell(store, 10), cell(store, 20), cell(store, 10, ARRIVALS))
-    assert [10] == store.starts(SHARD, FEATURES, "m", 0, 1 << 60)
-    assert {"p:m:1": b"onemorestill"} == store.segments(SHARD)
-    assert {1: b"second", 2: b"third"} == store.outbox(SHARD)
+    assert store.claim(SHARD, "me").body == b"\x00\xff body"
+    assert (cell(store, 10), cell(store, 20), cell(store, 10, ARRIVALS)) == (b"TEN", None, b"other kind")
+    assert store.starts(SHARD, FEATURES, "m", 0, 1 << 60) == [10]
+    assert store.segments(SHARD) == {"p:m:1": b"onemorestill"}
+    assert store.outbox(SHARD) == {1: b"second", 2: b"third"}
 
 
 def test_starts_are_those_from_the_first_up_to_but_not_including_the_last_in_order(store: Store) -> None:
@@ -128,9 +130,9 @@ def test_starts_are_those_from_the_first_up_to_but_not_including_the_last_in_ord
     times = [1_767_225_600_000 + 60_000 * i for i in (3, 0, 2, 1)]
     store.commit(commit(0, put=[((FEATURES, "m", t), b"x") for t in times]))
     assert sorted(times)[1:3] == store.starts(SHARD, FEATURES, "m", sorted(times)[1], sorted(times)[3])
-    assert [] == store.starts(SHARD, FEATURES, "n", 0, 1 << 60)
-    assert [] == store.starts(SHARD, ARRIVALS, "m", 0, 1 << 60)
-    assert [] == store.starts(OTHER, FEATURES, "m", 0, 1 << 60)
+    assert store.starts(SHARD, FEATURES, "n", 0, 1 << 60) == []
+    assert store.starts(SHARD, ARRIVALS, "m", 0, 1 << 60) == []
+    assert store.starts(OTHER, FEATURES, "m", 0, 1 << 60) == []
 
 
 def test_a_commit_whose_reply_was_lost_is_recognised_and_done_once(watched: Watched) -> None:
@@ -167,24 +169,24 @@ def test_a_commit_with_anothers_token_is_lost_and_changes_nothing(watched: Watch
 
 def test_a_commit_to_a_shard_that_nobody_claimed_is_lost(watched: Watched) -> None:
     assert watched.store.commit(everything(0)) is Verdict.LOST
-    assert [] == watched.store.starts(SHARD, FEATURES, "m", 0, 1 << 60)
-    assert {} == watched.store.outbox(SHARD)
+    assert watched.store.starts(SHARD, FEATURES, "m", 0, 1 << 60) == []
+    assert watched.store.outbox(SHARD) == {}
 
 
 def test_a_new_owner_finds_what_the_old_one_committed_and_goes_on(store: Store) -> None:
     store.claim(SHARD, "me")
     store.commit(everything(0))
     head = store.claim(SHARD, "you")
-    assert (1, b"body") == (head.sequence, head.body)
+    assert (head.sequence, head.body) == (1, b"body")
     assert store.commit(commit(1, "you", body=b"yours")) is Verdict.DONE
-    assert b"yours" == store.claim(SHARD, "me").body
+    assert store.claim(SHARD, "me").body == b"yours"
 
 
 def test_peeking_claims_nothing(store: Store) -> None:
     store.claim(SHARD, "me")
     store.commit(everything(0))
     head = store.peek(SHARD)
-    assert (1, b"body", "me") == (head.sequence, head.body, head.token)
+    assert (head.sequence, head.body, head.token) == (1, b"body", "me")
     assert store.commit(commit(1)) is Verdict.DONE
 
 
@@ -193,9 +195,9 @@ def test_shards_do_not_touch_each_other(store: Store) -> None:
     store.claim(OTHER, "me")
     store.commit(everything(0))
     store.commit(commit(0, shard=OTHER, put=[((FEATURES, "m", 10), b"other")], outbox=[(0, b"other")]))
-    assert (b"ten", b"other") == (cell(store, 10), cell(store, 10, shard=OTHER))
-    assert {0: b"other"} == store.outbox(OTHER)
-    assert {} == store.segments(OTHER)
+    assert (cell(store, 10), cell(store, 10, shard=OTHER)) == (b"ten", b"other")
+    assert store.outbox(OTHER) == {0: b"other"}
+    assert store.segments(OTHER) == {}
 
 
 def test_a_large_commit_is_one_commit(store: Store) -> None:
@@ -216,7 +218,7 @@ def test_the_first_start_of_a_model_holds(store: Store) -> None:
 
 def test_the_first_number_of_partitions_holds(store: Store) -> None:
     assert store.pinned_partitions("g") is None
-    assert (4, 4, 8) == (store.pin_partitions("g", 4), store.pin_partitions("g", 8), store.pin_partitions("h", 8))
+    assert (store.pin_partitions("g", 4), store.pin_partitions("g", 8), store.pin_partitions("h", 8)) == (4, 4, 8)
     assert store.pinned_partitions("g") == 4
 
 
@@ -228,7 +230,11 @@ def test_the_reference_of_a_version_never_changes(watched: Watched) -> None:
     store.publish_reference("hash 1", b"one", "m", "v2")
     with pytest.raises(ReferenceMismatch, match="hash 1"):
         store.publish_reference("hash 2", b"two", "m", "v1")
-    assert (b"one", b"one", None) == (store.reference("m", "v1"), store.reference("m", "v2"), store.reference("n", "v1"))
+    assert (store.reference("m", "v1"), store.reference("m", "v2"), store.reference("n", "v1")) == (
+        b"one",
+        b"one",
+        None,
+    )
 
 
 def test_the_run_id_stays_while_the_store_runs(store: Store) -> None:
@@ -289,9 +295,9 @@ def test_a_commit_in_doubt_is_sent_again_as_it_was_and_counts_once(store: Store,
     shard.acknowledged.append(1)
     shard.commit(stage)
     assert not shard.in_doubt
-    assert ({"p:m:1": b"once"}, {1: b"event"}, [1]) == (store.segments(SHARD), store.outbox(SHARD), staged)
+    assert (store.segments(SHARD), store.outbox(SHARD), staged) == ({"p:m:1": b"once"}, {1: b"event"}, [1])
     shard.commit(lambda _: None)
-    assert {} == store.outbox(SHARD)
+    assert store.outbox(SHARD) == {}
 
 
 def test_a_redis_that_is_not_there_is_a_connection_problem_with_a_remedy() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import polars as pl
 import pytest
 
 from docs.scripts import elec2
@@ -16,29 +16,21 @@ from streams import logfile
 from streams.replay import Replay
 from tests.conftest import make_topic
 from tests.elec2 import watched
-from tests.elec2.watched import ROWS
+from tests.elec2.watched import PARTITIONS, ROWS
 from tests.services.redis import RedisService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.elec2.watched import Row, Watched
     from tests.services.kafka import KafkaService
 
-PARTITIONS = 3
 COMES_TO_LIFE = 17_424
 ALIVE = {"vicprice", "vicdemand", "transfer"}
 WEEK_MS = 7 * 24 * 3600 * 1000
 ROWS_A_WEEK = 336
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(scope="module")
-def folder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the page's first commands put events, references and monitor.yaml."""
-    return watched.prepare(shared_data / "elec2.csv.gz", tmp_path_factory.mktemp("elec2"), PARTITIONS)
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +43,7 @@ def market(kafka: KafkaService, folder: Path, tmp_path_factory: pytest.TempPathF
     topics = {name: make_topic(kafka, f"elec2-{name.replace('_', '-')}", PARTITIONS, {}) for name in names}
     with RedisService() as redis:
         config = watched.configure(live, kafka.bootstrap, redis.url, topics)
-        yield watched.run(config, live, PARTITIONS)
-
-
-@pytest.fixture(scope="module")
-def rows(folder: Path) -> list[Row]:
-    """The half-hours, read naively."""
-    return watched.rows(folder)
+        yield watched.run(config, live)
 
 
 def opened(found: Watched, model: str, subjects: set[str]) -> list[dict[str, Any]]:
@@ -75,27 +61,6 @@ def opened(found: Watched, model: str, subjects: set[str]) -> list[dict[str, Any
 def week_of(row: int) -> int:
     """The start of the window that a row lies in: windows are counted from 1970, so a week begins on a Thursday."""
     return (elec2.BEGIN_MS + row * elec2.STEP_MS) // WEEK_MS * WEEK_MS
-
-
-def test_the_events_say_what_the_data_set_says(folder: Path, rows: list[Row], shared_data: Path) -> None:
-    source = pl.read_csv(shared_data / "elec2.csv.gz")
-    assert [row.label for row in rows] == source["class"].to_list()
-    assert [row.time_ms for row in rows] == [elec2.BEGIN_MS + i * 30 * 60 * 1000 for i in range(ROWS)]
-    features = [orjson.loads(r.value or b"") for r in logfile.read(folder / "events.jsonl.gz") if r.topic == "features"]
-    for name in elec2.FEATURES:
-        assert [e["features"][name] for e in features[:ROWS]] == source[name].to_list()
-    assert all("date" not in e["features"] for e in features)
-
-
-def test_no_answer_knows_a_truth_that_came_later(shared_data: Path) -> None:
-    source = pl.read_csv(shared_data / "elec2.csv.gz").head(2_000)
-    at = 1_500  # its truth is known to the answer two rows later, and to none before
-    other = "UP" if source["class"][at] == "DOWN" else "DOWN"
-    turned = source.with_columns(pl.Series("class", [*source["class"][:at], other, *source["class"][at + 1 :]]))
-    scores = [[a.score for a in elec2.answers(table)] for table in (source, turned)]
-    same = [a == b for a, b in zip(*scores, strict=True)]
-    assert all(same[: at + 2])
-    assert not same[at + 2]
 
 
 def test_every_record_is_accounted_for_and_every_label_joins(market: Watched) -> None:
@@ -172,8 +137,8 @@ def test_performance_of_every_window_is_what_naive_counting_gives(market: Watche
 
 
 def test_a_replay_of_the_file_decides_the_same_without_a_broker(market: Watched, folder: Path) -> None:
-    path = folder / "monitor.yaml"
-    path.write_text(path.read_text() + "group: elec2\n")
+    path = folder / "replayed.yaml"
+    path.write_text((folder / "monitor.yaml").read_text() + "group: elec2\n")
     replay = Replay(configuration.load(path), logfile.read(folder / "events.jsonl.gz"))
     replay.run()
     assert {e.event_id: payload(e.value) for e in replay.events} == market.alerts
@@ -181,3 +146,10 @@ def test_a_replay_of_the_file_decides_the_same_without_a_broker(market: Watched,
     for (model, kind), expected in market.windows.items():
         mine = [r for r in records if r["model"] == model and r["kind"] == kind]
         assert [{k: v for k, v in r.items() if k not in {"model", "kind"}} for r in mine] == expected
+
+
+def test_the_page_shows_the_alerts_that_were_published(market: Watched) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "elec2.md").read_text()
+    assert elec2.table(market.alerts.values(), {"drift"}) in page
+    performance = elec2.table(market.alerts.values(), {"performance"}).splitlines()
+    assert "\n".join(line for line in performance if "accuracy" in line) in page

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streams.engine.evaluator import Evaluator
 
 INPUTS = ("predictions", "labels", "features")
+PARTITIONS = 3
 ROWS = 45_312
 LAST_LABEL = elec2.BEGIN_MS + (ROWS - 1) * elec2.STEP_MS + elec2.LABEL_DELAY_MS
 """The last time that lies in a window or pane to be decided; only closing records come after it."""
@@ -50,9 +51,9 @@ class Watched:
     received: dict[str, int]
 
 
-def prepare(source: Path, folder: Path, partitions: int) -> Path:
+def prepare(source: Path, folder: Path) -> Path:
     """Do what docs/elec2.md says before the worker starts; returns the folder."""
-    elec2.make(source, folder, partitions)
+    elec2.make(source, folder, PARTITIONS)
     market = Reference.build(folder / "market.csv", task="binary", positive_class="UP")
     market.save(folder / "market.json")
     Reference.build(folder / "half_hours.csv").save(folder / "half_hours.json")
@@ -69,11 +70,11 @@ def configure(folder: Path, bootstrap: str, redis_url: str, topics: Mapping[str,
     return configuration.load(path)
 
 
-def run(config: Config, folder: Path, partitions: int) -> Watched:
+def run(config: Config, folder: Path) -> Watched:
     """Produce the events, run a worker until it has read and decided everything, and look."""
     bootstrap, names = str(config.kafka["bootstrap.servers"]), config.topics.model_dump()
     elec2.send(logfile.read(folder / "events.jsonl.gz"), bootstrap, names)
-    received = {half: sum(workers.ends(bootstrap, names[half], partitions).values()) for half in INPUTS}
+    received = {half: sum(workers.ends(bootstrap, names[half], PARTITIONS).values()) for half in INPUTS}
     store = RedisStore(config.redis.url)
     with workers.worker(folder):
         state = _at_the_end(config, store, sum(received.values()))
@@ -109,7 +110,7 @@ def _at_the_end(config: Config, store: RedisStore, records: int, timeout_s: floa
 def _decided(evaluator: Evaluator) -> int:
     """Up to which time everything is decided that this evaluator decides."""
     cursors = evaluator.head.cursors
-    mine = [cursors.drift, *((cursors.performance, cursors.sequential) if evaluator.model.labelled else ())]
+    mine: list[int] = [cursors.drift, *((cursors.performance, cursors.sequential) if evaluator.model.labelled else ())]
     return min(mine)
 
 

@@ -26,7 +26,9 @@ def slowly(data: bytes) -> int:
     return _fold(state ^ seed, last) or 1
 
 
-@pytest.mark.parametrize("text", ["", "a", "abcdefg", "12345678", "123456789", "x" * 15, "y" * 16, "z" * 17, "ü€😀" * 9, "\0", "\0\0"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "abcdefg", "12345678", "123456789", "x" * 15, "y" * 16, "z" * 17, "ü€😀" * 9, "\0", "\0\0"]
+)
 def test_the_hash_is_the_one_that_whole_numbers_give(text: str) -> None:
     assert [slowly(text.encode())] == hash_texts([text]).tolist()
 

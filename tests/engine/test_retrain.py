@@ -34,7 +34,9 @@ def model(**rules: Any) -> Model:  # noqa: ANN401  # the fields of Retrain
 def cause(hours: float, name: str = "a", *, opened: bool = True, since: float | None = None) -> Cause:
     """An alert that opened or resolved."""
     begun = int((hours if since is None else since) * HOUR)
-    return Cause(int(hours * HOUR), opened, name, f"incident {name}", "v1", "champion", "drift", begun, 100, "psi", 1.0, name)
+    return Cause(
+        int(hours * HOUR), opened, name, f"incident {name}", "v1", "champion", "drift", begun, 100, "psi", 1.0, name
+    )
 
 
 def tick(hours: float, labels: int = 10) -> Tick:
@@ -63,7 +65,7 @@ def _feed(policy: Policy, steps: list[Cause | Tick]) -> None:
 
 
 def test_a_request_comes_when_an_alert_is_open_and_enough_labels_have_come_since_it_began() -> None:
-    steps = [tick(0, 100), cause(1, since=0.5), tick(2, 4), tick(3, 5), tick(4, 1)]
+    steps: list[Cause | Tick] = [tick(0, 100), cause(1, since=0.5), tick(2, 4), tick(3, 5), tick(4, 1)]
     assert play(model(), steps, 10) == [("requested", 4)]
 
 
@@ -129,7 +131,9 @@ def test_a_failed_training_leaves_its_causes_open_and_a_successful_one_does_not(
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 1 << 32), st.lists(st.integers(0, 60), max_size=12), st.sampled_from(["none", "required"]))
-def test_the_same_causes_and_ticks_in_any_portions_give_the_same_requests(seed: int, cuts: list[int], approval: str) -> None:
+def test_the_same_causes_and_ticks_in_any_portions_give_the_same_requests(
+    seed: int, cuts: list[int], approval: str
+) -> None:
     random = Random(seed)
     m = model(approval=approval, cooldown=random.choice(["1h", "4h"]), expires=random.choice(["2h", "6h"]))
     steps: list[Cause | Tick] = [tick(h, random.randrange(8)) for h in range(61)]

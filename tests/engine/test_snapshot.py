@@ -21,7 +21,7 @@ DATA = snapshot.pack(b"test", {"some": ["state", 1]})
 
 
 def test_what_was_packed_is_unpacked() -> None:
-    assert {"some": ["state", 1]} == snapshot.unpack(b"test", DATA, dict[str, list[str | int]], "here")
+    assert snapshot.unpack(b"test", DATA, dict[str, list[str | int]], "here") == {"some": ["state", 1]}
 
 
 def test_every_single_wrong_byte_is_noticed() -> None:

@@ -37,7 +37,9 @@ def stored(panes: dict[tuple[int, int], dict[str, list[int]]], shape: str = "s")
         put = [
             (
                 (FEATURES, "m", at),
-                cells.encode([Entry(v, "c", shape, snapshot.pack_vector(np.array(x, np.int64))) for v, x in streams.items()]),
+                cells.encode(
+                    [Entry(v, "c", shape, snapshot.pack_vector(np.array(x, np.int64))) for v, x in streams.items()]
+                ),
             )
             for (owner, at), streams in panes.items()
             if owner == task
@@ -56,20 +58,20 @@ def test_panes_of_all_tasks_add_up_and_keep_their_offsets_by_task() -> None:
         }
     )
     [window] = closed_windows(store, SHARDS, FEATURES, "m", 100, 120, 20)
-    assert (100, 120) == (window.start, window.end)
+    assert (window.start, window.end) == (100, 120)
     found = {stream: (shape, vector.tolist()) for stream, (shape, vector) in window.streams.items()}
     assert {
         StreamKey("m", "v1", "c"): ("s", [7, 1, 11, 5, 2]),
         StreamKey("m", "v2", "c"): ("s", [1, 3, 3, 1, 0]),
     } == found
-    assert {0: (3, 11), 1: (1, 7)} == window.offsets
+    assert window.offsets == {0: (3, 11), 1: (1, 7)}
 
 
 def test_empty_windows_are_passed_over_and_a_window_that_is_not_over_is_not_read() -> None:
     store = stored({(0, at): {"v1": [1, 0, 0, 1]} for at in (0, 30, 90, 110)})
     starts = [w.start for w in closed_windows(store, SHARDS, FEATURES, "m", 0, 119, 20)]
-    assert [0, 20, 80] == starts
-    assert [80, 100] == [w.start for w in closed_windows(store, SHARDS, FEATURES, "m", 40, 120, 20)]
+    assert starts == [0, 20, 80]
+    assert [w.start for w in closed_windows(store, SHARDS, FEATURES, "m", 40, 120, 20)] == [80, 100]
 
 
 def test_a_backlog_is_read_in_portions() -> None:
@@ -102,7 +104,7 @@ def test_the_frontier_is_the_least_of_all_tasks_and_unknown_while_one_does_not_k
     first, second = Progress({"m": (100, 90, 10)}), Progress({"m": (80, 95, -NEVER)})
     found = frontier("m", [first, second])
     assert found is not None
-    assert (80, 80, 10) == (found.watermark, found.labels, found.first)
+    assert (found.watermark, found.labels, found.first) == (80, 80, 10)
     assert frontier("m", [first, None]) is None
     assert frontier("m", [first, Progress({})]) is None
     assert frontier("m", [second, second]) is None  # it runs everywhere, and nobody has counted anything yet
@@ -134,5 +136,5 @@ def test_a_partition_that_never_saw_the_model_holds_every_window_back_until_its_
         host.take(batch_of(topic, [(0, r.offset, r.timestamp, r.value) for r in inputs[topic, 0]]))
     assert settle() == 0
     last = inputs["predictions", 0][-1].timestamp
-    assert host.silent("predictions", 1, topic_of_time, last + 60 * story.SECOND) == (topic_of_time == "predictions")
+    assert host.silent("predictions", 1, topic_of_time, last + 60 * story.SECOND)
     assert (settle() > 0) == (topic_of_time == "predictions")

@@ -112,7 +112,9 @@ def test_only_check_turns_a_figure_below_the_floor_into_exit_status_1(
     assert main(["throughput", *options]) == status
 
 
-@pytest.mark.parametrize("wrong", [["--labels", "2"], ["--events", "0"], ["--rounds", "0"]])
+@pytest.mark.parametrize(
+    "wrong", [["--labels", "2"], ["--events", "0"], ["--rounds", "0"], ["--json", "/no/such/folder/x"]]
+)
 def test_a_question_that_makes_no_sense_has_exit_status_2(wrong: list[str]) -> None:
     assert main(["throughput", *wrong]) == 2
 
@@ -121,3 +123,11 @@ def test_a_redis_that_does_not_answer_is_one_sentence_and_exit_status_2(capsys: 
     addresses = ["--bootstrap", "127.0.0.1:1", "--redis", "redis://127.0.0.1:1/0"]
     assert main(["throughput", "--events", "10", *addresses]) == 2
     assert "Redis at 127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_a_broker_that_does_not_answer_is_one_sentence_and_exit_status_2(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["throughput", "--events", "10", "--bootstrap", "127.0.0.1:1", "--redis", redis_url]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "Kafka did not answer" in said[0]

@@ -26,7 +26,13 @@ _SAMPLES = 150
 def _step(random: Random) -> int:
     """How far record time moves: mostly a little, sometimes back, sometimes past every idle time or horizon."""
     kind = random.randrange(20)
-    return random.randrange(-3, 15) if kind < 17 else random.randrange(30, 160) if kind < 19 else random.randrange(200, 400)
+    return (
+        random.randrange(-3, 15)
+        if kind < 17
+        else random.randrange(30, 160)
+        if kind < 19
+        else random.randrange(200, 400)
+    )
 
 
 def _id(random: Random, now: int) -> str:

@@ -190,20 +190,10 @@ def _labels(
         if own > r.record_time + future:
             outcomes.append("future")
             continue
-        time = own
-        for name, clock in clocks.items():
-            at = clock.at(now, idle[name])
-            if at is None:
-                continue
-            if r.model is None:  # it may be about any model: held against the furthest of all clocks
-                time = max(time, at - lateness[name])
-            elif name in (None, r.model):
-                time = max(time, at - lateness[r.model])
+        time = max([own, *_slowest(clocks, r.model, now, idle, lateness)])
         clocks[r.model].hear(own, now, idle[r.model])
         earlier = [
-            o
-            for o, t in kept
-            if o.id == r.id and o.model in (None, r.model) and abs(t - time) <= memory[r.model]
+            o for o, t in kept if o.id == r.id and o.model in (None, r.model) and abs(t - time) <= memory[r.model]
         ]
         if earlier:
             same = category_text(earlier[0].label) == category_text(r.label)
@@ -217,3 +207,19 @@ def _labels(
         if both:
             ends[name] = max(both)
     return outcomes, kept, ends
+
+
+def _slowest(
+    clocks: dict[str | None, Clock],
+    model: str | None,
+    now: int,
+    idle: dict[str | None, int],
+    lateness: dict[str | None, int],
+) -> list[int]:
+    """How far back a label may reach: its model's clock and that of labels without a model; without a model, every clock."""
+    back = []
+    for name, clock in clocks.items():
+        at = clock.at(now, idle[name])
+        if at is not None and (model is None or name in (None, model)):
+            back.append(at - (lateness[name] if model is None else lateness[model]))
+    return back

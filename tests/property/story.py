@@ -37,7 +37,10 @@ def config(folder: Path) -> Config:
     )
     features = FeatureSetConfig(reference=path, windows=windows, alerts=Alerts(false_alarms="1 per 1h", cooldown=0))
     return Config(
-        commit_interval=1, models={"loans": model, "late-comer": model}, feature_sets={"customers": features}, future=SECOND
+        commit_interval=1,
+        models={"loans": model, "late-comer": model},
+        feature_sets={"customers": features},
+        future=SECOND,
     )
 
 
@@ -82,12 +85,18 @@ def records(seed: int, n: int = 4000) -> dict[tuple[str, int], list[Record]]:
                 parts["predictions", partition].append((time, event))
                 parts["labels", partition].append((time + int(rng.integers(0, 30)) * SECOND, label))
             if k % 4 == 0:
-                seen = {"feature_set": "customers", "entity_id": f"e{k}", "event_time": time, "features": event["features"]}
+                seen = {
+                    "feature_set": "customers",
+                    "entity_id": f"e{k}",
+                    "event_time": time,
+                    "features": event["features"],
+                }
                 parts["features", partition].append((time, seen))
     out: dict[tuple[str, int], list[Record]] = {}
     for (topic, p), rows_of in parts.items():
         rows_of.sort(key=lambda row: row[0])
         out[topic, p] = [
-            Record(topic, p, offset, time, value=json.dumps(said).encode()) for offset, (time, said) in enumerate(rows_of)
+            Record(topic, p, offset, time, value=json.dumps(said).encode())
+            for offset, (time, said) in enumerate(rows_of)
         ]
     return out

@@ -75,7 +75,9 @@ def _behind(expected: join_oracle.Result, model: str | None) -> int | None:
 def _surely_orphans(expected: join_oracle.Result) -> int:
     """Labels two horizons behind, with room for the slack and the two spans (an eighth of a horizon) of segments."""
     slack = max(r.pane + r.lateness for r in RULES.values())
-    return sum(_age(expected, label, time) > slack + 2 * (_memory(label.model) // 8) for label, time in expected.unjoined)
+    return sum(
+        _age(expected, label, time) > slack + 2 * (_memory(label.model) // 8) for label, time in expected.unjoined
+    )
 
 
 def _perhaps_orphans(expected: join_oracle.Result) -> int:

@@ -1,6 +1,4 @@
-"""P2, P3: inputs and journal are enough. A replay gives the windows, events and state of a live run that was cut, crashed
-and steered in its own way.
-"""
+"""P2, P3: a replay of inputs and journal gives the windows, events and state of a live run, however that was cut and crashed."""
 
 from __future__ import annotations
 
@@ -45,7 +43,14 @@ class Live:
         groups = {"predictions": story.PARTITIONS, "features": story.PARTITIONS}
         book = ReferenceBook(self.config, self.store)
         self.host = Host(
-            self.config, plans(self.config), groups, self.store, self.publisher, book, lambda: self.clock, lambda: str(self.clock)
+            self.config,
+            plans(self.config),
+            groups,
+            self.store,
+            self.publisher,
+            book,
+            lambda: self.clock,
+            lambda: str(self.clock),
         )
         for group, count in groups.items():
             for partition in range(count):

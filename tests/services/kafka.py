@@ -1,6 +1,6 @@
 """A real Apache Kafka on the loopback interface, from Maven Central, without Docker.
 
-`python -m tests.services.kafka` fetches the jars named in ``kafka/pom.xml`` into ``.cache/kafka/libs`` (46 files,
+`python -m tests.services.kafka` fetches the jars named in ``kafka.pom.xml`` into ``.cache/kafka/libs`` (46 files,
 43 MB, once). `KafkaService` runs one broker (KRaft, broker and controller in one process) in a temporary folder,
 and can crash and come back with the data it had.
 """
@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient
 from streams.edges.embedded import LOOPBACK, GuardedProcess, free_ports
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
-POM: Final = Path(__file__).with_name("kafka") / "pom.xml"
+POM: Final = Path(__file__).with_name("kafka.pom.xml")
 LIBS: Final = REPOSITORY / ".cache" / "kafka" / "libs"
 NEEDS: Final = "needs Java 17 and Maven"
 JAVA_MAJOR: Final = 17  # what Kafka 4 brokers ask for

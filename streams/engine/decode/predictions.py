@@ -18,7 +18,7 @@ from schemas.errors import DeadLetterReason
 from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, FeatureRows, PredictionColumns, Rejected
 from streams.engine.decode import slow
 from streams.engine.decode.times import LAST_TIME, times_of
-from streams.engine.decode.wire import MAX_LEARNT, Nobody, NoSet, Wire, wire_of
+from streams.engine.decode.wire import MAX_LEARNT, Nobody, NoSet, Wire, can_be_field, wire_of
 from streams.engine.plan import BINARY
 from streams.engine.truth import hash_texts
 
@@ -43,7 +43,11 @@ class PredictionDecoder:
         self._compile()
 
     def _compile(self) -> None:
-        self._wires = [wire_of(m, self._learnt.setdefault(m.index, [])) for m in self._plan.models]
+        for m in self._plan.models:  # a name that was unknown may be a feature of a new version's reference
+            self._learnt[m.index] = [
+                n for n in self._learnt.get(m.index, []) if m.columns.find("feature", n) is None
+            ]
+        self._wires = [wire_of(m, self._learnt[m.index]) for m in self._plan.models]
         structs = [w.struct(self._kind) for w in self._wires]
         self._index = {s: i for i, s in enumerate(structs)}
         self._grown = False
@@ -114,6 +118,7 @@ class PredictionDecoder:
                 values[:, at] = _column(cell, column.kind, column.categories)
         for at, cell in zip(wire.features, cells, strict=False):
             values[:, at] = _column(cell, model.columns.all[at].kind, model.columns.all[at].categories)
+        values[:, wire.slow] = np.nan  # the record has none of them, or the slow path would have it
         unknown = np.zeros(len(ids), np.int64)
         for cell in cells[len(wire.features) :]:
             unknown += np.fromiter(map(len, map(bytes, cell)), np.int64, len(ids)) > 0
@@ -169,7 +174,7 @@ class PredictionDecoder:
                 by_model.setdefault(found.model.index, []).append((row, found))
                 learnt = self._learnt[found.model.index]
                 for name in found.unknown:
-                    if name not in learnt and len(learnt) < MAX_LEARNT:
+                    if name not in learnt and len(learnt) < MAX_LEARNT and can_be_field(name):
                         learnt.append(name)
                         self._grown = True  # the structs of this batch stay as they are until it is read
             elif isinstance(found, slow.UnknownModel):

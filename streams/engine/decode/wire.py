@@ -20,18 +20,29 @@ if TYPE_CHECKING:
 
 MAX_LEARNT = 64
 """Unknown feature names that one model's struct learns; beyond it unknown features are no longer noticed one by one."""
+_FIRST_PRINTABLE = " "
 
 _CELL = {"numeric": float | None, "boolean": bool | None, "categorical": str | int | float | None}
 
 
+def can_be_field(name: str) -> bool:
+    """Whether msgspec takes a feature's name for a field: not with quotes, backslashes or control characters."""
+    return not any(c in '"\\' or c < _FIRST_PRINTABLE for c in name)
+
+
 @dataclass(slots=True)
 class Wire:
-    """One model's wire form. ``features`` are the model's columns that come from the features object, in order."""
+    """One model's wire form. ``features`` are the model's columns that come from the features object, in order.
+
+    ``slow`` are those among the model's features whose name no struct can have: a record that carries one is refused by the
+    fast path, and the slow path reads it.
+    """
 
     model: Model
     columns: int
     features: list[int]
     learnt: list[str] = field(default_factory=list)
+    slow: list[int] = field(default_factory=list)
 
     def struct(self, kind: str) -> type[msgspec.Struct]:
         """The struct; ``kind`` is ``predictions`` or ``features``."""
@@ -42,9 +53,8 @@ class Wire:
         names = {f"f{i}": columns[c].name for i, c in enumerate(self.features)}
         cells += [(f"u{i}", msgspec.Raw, msgspec.Raw()) for i in range(len(self.learnt))]
         names |= {f"u{i}": name for i, name in enumerate(self.learnt)}
-        inner = msgspec.defstruct(
-            "Features", cells, rename=names, gc=False, forbid_unknown_fields=len(self.learnt) < MAX_LEARNT
-        )
+        strict = len(self.learnt) < MAX_LEARNT or bool(self.slow)
+        inner = msgspec.defstruct("Features", cells, rename=names, gc=False, forbid_unknown_fields=strict)
         fields: list[Any]
         if kind == "features":
             fields = [
@@ -96,4 +106,5 @@ def wire_of(model: Model, learnt: list[str]) -> Wire:
     """The wire form of a model as its columns stand now."""
     columns = model.columns.all
     features = [i for i, c in enumerate(columns) if c.source == "feature"]
-    return Wire(model, len(columns), features, learnt)
+    fast = [i for i in features if can_be_field(columns[i].name)]
+    return Wire(model, len(columns), fast, learnt, [i for i in features if i not in set(fast)])

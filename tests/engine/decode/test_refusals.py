@@ -78,10 +78,12 @@ LABELS = [
 def test_a_prediction_that_cannot_be_read_is_refused_for_its_reason_and_its_neighbours_are_not(
     value: bytes | None, reason: Reason, tasks: dict[str, str]
 ) -> None:
-    columns = PredictionDecoder(plan(tasks), "predictions").decode([prediction(), value, prediction(prediction_id="p2")])
+    columns = PredictionDecoder(plan(tasks), "predictions").decode(
+        [prediction(), value, prediction(prediction_id="p2")]
+    )
     assert [(1, reason)] == [(r.row, r.reason) for r in columns.rejected]
-    assert [0, NO_MODEL, 0] == columns.model.tolist()
-    assert [0, 2] == columns.features[0].rows.tolist()
+    assert columns.model.tolist() == [0, NO_MODEL, 0]
+    assert columns.features[0].rows.tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(("value", "reason"), LABELS)
@@ -91,7 +93,7 @@ def test_a_label_that_cannot_be_read_is_refused_for_its_reason_and_its_neighbour
     decoder = LabelDecoder(plan({"loans": "binary", "prices": "regression"}))
     columns = decoder.decode([label(), value, label()], np.full(3, TIME))
     assert [(1, reason)] == [(r.row, r.reason) for r in columns.rejected]
-    assert [0, NO_MODEL, 0] == columns.model.tolist()
+    assert columns.model.tolist() == [0, NO_MODEL, 0]
 
 
 def test_a_feature_event_that_cannot_be_read_is_refused_for_its_reason() -> None:
@@ -109,8 +111,8 @@ def test_a_model_that_nobody_configured_is_no_dead_letter() -> None:
     plans = plan({"loans": "binary"})
     columns = PredictionDecoder(plans, "predictions").decode([prediction(model="weather")])
     labels = LabelDecoder(plans).decode([label(model="weather")], np.array([TIME]))
-    assert ([UNKNOWN_MODEL], []) == (columns.model.tolist(), columns.rejected)
-    assert ([UNKNOWN_MODEL], []) == (labels.model.tolist(), labels.rejected)
+    assert (columns.model.tolist(), columns.rejected) == ([UNKNOWN_MODEL], [])
+    assert (labels.model.tolist(), labels.rejected) == ([UNKNOWN_MODEL], [])
 
 
 def test_with_too_many_versions_the_first_ones_go_on_and_the_others_are_refused() -> None:
@@ -118,7 +120,9 @@ def test_with_too_many_versions_the_first_ones_go_on_and_the_others_are_refused(
     decoder = PredictionDecoder(plan({"loans": "binary"}), "predictions")
     for _ in range(2):
         refused = decoder.decode(values).rejected
-        assert [(i, Reason.TOO_MANY_STREAMS) for i in range(MAX_STREAMS, MAX_STREAMS + 6)] == [(r.row, r.reason) for r in refused]
+        assert [(i, Reason.TOO_MANY_STREAMS) for i in range(MAX_STREAMS, MAX_STREAMS + 6)] == [
+            (r.row, r.reason) for r in refused
+        ]
 
 
 @pytest.mark.parametrize(
@@ -127,19 +131,23 @@ def test_with_too_many_versions_the_first_ones_go_on_and_the_others_are_refused(
 def test_every_spelling_of_a_time_is_the_same_time(event_time: int | str) -> None:
     plans = plan({"loans": "binary"})
     mixed = [prediction(event_time=event_time), prediction(event_time=TIME)]
-    assert [TIME, TIME] == PredictionDecoder(plans, "predictions").decode(mixed).event_time.tolist()
+    assert PredictionDecoder(plans, "predictions").decode(mixed).event_time.tolist() == [TIME, TIME]
     labels = LabelDecoder(plans).decode([label(event_time=event_time), label(event_time=...)], np.array([1, TIME]))
-    assert [TIME, TIME] == labels.label_time.tolist()
+    assert labels.label_time.tolist() == [TIME, TIME]
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (1, "1"), (True, "true"), (-0.0, 0), (0.5, "0.5"), (1e22, "1" + "0" * 22)])
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, 1.0), (1, "1"), (True, "true"), (-0.0, 0), (0.5, "0.5"), (1e22, "1" + "0" * 22)]
+)
 def test_labels_of_one_category_text_are_one_label(one: object, other: object) -> None:
     columns = LabelDecoder(plan({"loans": "binary"})).decode([label(label=one), label(label=other)], np.full(2, TIME))
     assert columns.truth[0] == columns.truth[1]
     assert columns.number[0] == columns.number[1]
 
 
-@pytest.mark.parametrize(("one", "other"), [("1", "01"), ("1", "1.0"), ("yes", "Yes"), ("true", 1), ("nan", "inf"), ("1_0", 10)])
+@pytest.mark.parametrize(
+    ("one", "other"), [("1", "01"), ("1", "1.0"), ("yes", "Yes"), ("true", 1), ("nan", "inf"), ("1_0", 10)]
+)
 def test_labels_of_different_text_are_different_labels(one: object, other: object) -> None:
     columns = LabelDecoder(plan({"loans": "binary"})).decode([label(label=one), label(label=other)], np.full(2, TIME))
     assert (columns.truth[0], columns.number[0]) != (columns.truth[1], columns.number[1])

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 
 TASKS = {"loans": "binary", "prices": "regression", "words": "multiclass"}
 STRANGE = b'"stranger": 1, '
-EXTREME = [b"1e999", b"-1e999", b"-0", b"-0.0", b"1" * 400, b"1" * 5000, b"1e-999", b'"\xff"', b"NaN", b"[" * 2000, b"{}", b'"\\ud800"']
+EXTREME = [
+    b"1e999",
+    b"-1e999",
+    b"-0",
+    b"-0.0",
+    b"1" * 400,
+    b"1" * 5000,
+    b"1e-999",
+    b'"\xff"',
+    b"NaN",
+    b"[" * 2000,
+    b"{}",
+    b'"\\ud800"',
+]
 
 SCALAR = st.one_of(
     st.none(),
@@ -29,10 +42,18 @@ SCALAR = st.one_of(
     st.text(max_size=4),
     st.sampled_from(["yes", "no", "de", "1", 1, 2.0, "a", 0.5]),
 )
-ANYTHING = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3))
-FEATURES = st.dictionaries(st.sampled_from(["amount", "country", "branch", "known", "new"]), SCALAR | ANYTHING, max_size=5)
+ANYTHING = st.recursive(
+    SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+FEATURES = st.dictionaries(
+    st.sampled_from(["amount", "country", "branch", "known", "new"]), SCALAR | ANYTHING, max_size=5
+)
 SOUND = st.fixed_dictionaries(
-    {"prediction_id": st.text(min_size=1, max_size=5), "model": st.sampled_from([*TASKS, "nobody"]), "model_version": st.just("v1")}
+    {
+        "prediction_id": st.text(min_size=1, max_size=5),
+        "model": st.sampled_from([*TASKS, "nobody"]),
+        "model_version": st.just("v1"),
+    }
     | {"event_time": st.integers(0, 2 * TIME) | st.just("2026-01-01T00:00:00Z")},
     optional={"features": FEATURES, "prediction": SCALAR, "score": st.none() | st.floats(), "label": SCALAR},
 )
@@ -42,7 +63,17 @@ UNTIDY = st.fixed_dictionaries(
         name: ANYTHING | st.sampled_from([*TASKS, "v1", "p1", TIME, "champion", "ok"])
         for name in (
             *("prediction_id", "model", "model_version", "event_time", "features", "prediction", "score", "scores"),
-            *("latency_ms", "status", "variant", "request_id", "value", "segments", "label", "feature_set", "entity_id"),
+            *(
+                "latency_ms",
+                "status",
+                "variant",
+                "request_id",
+                "value",
+                "segments",
+                "label",
+                "feature_set",
+                "entity_id",
+            ),
         )
     },
 )
@@ -128,7 +159,9 @@ def test_an_extreme_value_is_the_same_on_both_paths(extreme: bytes, where: bytes
     twin = _slowly(value)
     assert twin is not None
     fast = _told(PredictionDecoder(plan(TASKS), "predictions").decode([value]))
-    assert _without_unknown(_told(PredictionDecoder(plan(TASKS), "predictions").decode([twin]))) == _without_unknown(fast)
+    assert _without_unknown(_told(PredictionDecoder(plan(TASKS), "predictions").decode([twin]))) == _without_unknown(
+        fast
+    )
 
 
 @pytest.mark.parametrize("junk", EXTREME[:8])
@@ -146,7 +179,7 @@ def test_what_nobody_asked_for_is_not_read_on_either_path(junk: bytes) -> None:
 def _told(columns: PredictionColumns) -> list[tuple[Any, ...]]:
     """Each row as plain values; text of NaN, so that it equals itself. The stream counts only where there is a model."""
     rejected = {r.row: r.reason for r in columns.rejected}
-    told = []
+    told: list[tuple[Any, ...]] = []
     for i, model in enumerate(columns.model.tolist()):
         if model < 0:
             told.append((model, rejected.get(i), None))
