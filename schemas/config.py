@@ -271,6 +271,14 @@ class Config(Strict):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _one_name_each(self) -> Self:
+        # Their evaluators' state, events and metrics go by the name alone.
+        if shared := sorted(self.models.keys() & self.feature_sets.keys()):
+            message = f"names under `feature_sets` that no model has; both have {', '.join(shared)}"
+            raise ValueError(message)
+        return self
+
 
 def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Config:
     """Read and check `path`; `environment` (default: the process's own) fills in ${NAME}.

@@ -8,6 +8,7 @@ The order that makes P1-P5 hold, per task: (1) decode; rejected records go to th
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 PREDICTIONS, FEATURE_EVENTS = "predictions", "features"
 """The two groups of co-partitioned topics: {predictions, labels} and {features}."""
+_TIMED = 4096
+"""Durations of commits that wait to be scraped; where nobody scrapes, the oldest are forgotten."""
 
 
 class Host:
@@ -63,6 +66,7 @@ class Host:
         self.config, self.plans, self.partitions, self.store = config, plans, partitions, store
         self._publisher, self._references, self._now, self._recorded = publisher, references, now, recorded
         self.token = uuid.uuid4().hex
+        self._holds = 0
         self.tasks: dict[tuple[str, int], OwnedTask] = {}
         self.evaluators: dict[tuple[str, str], OwnedEvaluator] = {}
         topics = config.topics
@@ -72,7 +76,7 @@ class Host:
         self._labels = LabelDecoder(plans[PREDICTIONS]) if PREDICTIONS in plans else None
         self._looked_at: dict[str, float] = {}
         self._unfinished: set[str] = set()
-        self.commit_seconds: list[float] = []
+        self.commit_seconds: deque[float] = deque(maxlen=_TIMED)
         for group, count in partitions.items():
             pinned = store.pin_partitions(self.state_group(group), count)
             if pinned != count:
@@ -98,14 +102,15 @@ class Host:
         Raises ConnectionProblem or a StateError.
         """
         name = task_tag(self.state_group(group), partition)
-        shard = Shard(self.store, name, self.token)
+        shard = self._hold(name)
         plan, topics = self.plans[group], self.topics[group]
         labels = topics[1] if len(topics) > 1 else None
         if shard.body is None:
             task = Task(plan, name, topics[0], labels)
         else:
             task = restore(plan, name, topics, shard.body, self.store, self._references)
-        owned = OwnedTask(group, partition, task, shard, committed_at=self._now(), ledger=task.outcomes())
+        owned = OwnedTask(group, partition, task, shard, committed_at=self._now())
+        owned.note_committed()
         self._publish(shard, self._outbox(name))
         for model in plan.models:
             if evaluator_partition(model.name, self.partitions[group]) == partition:
@@ -116,13 +121,17 @@ class Host:
 
     def _claim_evaluator(self, group: str, name: str) -> None:
         model = self.plans[group].by_name[name]
-        new = Evaluator(model, self.shards(group), self.config.group, self.config.topics, self._recorded)
-        shard = Shard(self.store, new.shard, self.token)
-        if shard.body is not None:
-            args = (model, self.shards(group), self.config.group, self.config.topics, self._recorded, shard.body)
-            new = Evaluator(*args)
-        self.evaluators[group, name] = OwnedEvaluator(group, new, shard)
-        self._publish(shard, self._outbox(new.shard))
+        shard = self._hold(model_tag(f"{self.config.group}:{name}"))
+        evaluator = Evaluator(
+            model, self.shards(group), self.config.group, self.config.topics, self._recorded, shard.body
+        )
+        self.evaluators[group, name] = OwnedEvaluator(group, evaluator, shard)
+        self._publish(shard, self._outbox(shard.name))
+
+    def _hold(self, name: str) -> Shard:
+        """Claim a shard, with a token that no earlier claim had (``Shard`` says why)."""
+        self._holds += 1
+        return Shard(self.store, name, f"{self.token}.{self._holds}")
 
     def _outbox(self, shard: str) -> list[tuple[int, OutboxEvent]]:
         return [
@@ -222,7 +231,7 @@ class Host:
     def declare_starts(self, group: str) -> None:
         """Declare the models that our tasks were first to see, and start the ones that others declared (R2)."""
         declared = dict(self.store.model_starts(self.state_group(group)))
-        mine = [o for (g, _), o in self.tasks.items() if g == group]
+        mine = [o for (g, _), o in self.tasks.items() if g == group and not o.shard.in_doubt]
         for owned in mine:
             for name, event_time, record_time in owned.task.starts_to_declare(declared):
                 declared[name] = self.store.declare_start(self.state_group(group), name, event_time, record_time)
@@ -280,7 +289,7 @@ class Host:
         owned.dirty = False
         owned.committed_at = self._now()
         self.commit_seconds.append(owned.committed_at - begin)
-        owned.ledger = owned.task.outcomes()
+        owned.note_committed()
         self._publish(owned.shard, entries)
 
     def _look_at_cursors(self, group: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import zlib
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -18,6 +19,9 @@ from schemas.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+_TOO_WIDE = 1 << 63
+"""Kafka's offsets and time stamps have 64 bits."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -76,15 +80,27 @@ def read(path: Path) -> Iterator[Record]:
     if not path.is_file():
         raise ConfigError(f"there is no file {path}", "write one with `driftline dump`")
     with _open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file, path), 1):
             try:
                 raw = orjson.loads(line)
                 headers = [(str(k), _data(v)) for k, v in raw.get("headers") or []]
                 place = (str(raw["topic"]), int(raw["partition"]), int(raw["offset"]), int(raw["timestamp"]))
-                yield Record(*place, _data(raw.get("key")), _data(raw.get("value")), headers)
+                if min(place[1:3]) < 0 or max(map(abs, place[1:])) >= _TOO_WIDE:
+                    raise ValueError("a number that Kafka cannot have")  # noqa: TRY301  # as every other reason
+                record = Record(*place, _data(raw.get("key")), _data(raw.get("value")), headers)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 what = f"{path}, line {number}: not a record of a dump ({error!r})"
                 remedy = (
                     "write the file with `driftline dump`: topic, partition, offset, timestamp, key, value, headers"
                 )
                 raise ConfigError(what, remedy) from error
+            yield record
+
+
+def _lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """The lines of a file; raises ConfigError where a compressed one is cut off or damaged."""
+    try:
+        yield from file
+    except (EOFError, OSError, zlib.error) as error:
+        what = f"{path} cannot be read to its end: {error}"
+        raise ConfigError(what, "copy it again, or write it again with `driftline dump`") from error

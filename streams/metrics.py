@@ -38,9 +38,9 @@ class WorkerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics as they stand."""
         worker = self._worker
-        seconds, worker.host.commit_seconds = worker.host.commit_seconds, []
-        for s in seconds:
-            self._commit.observe(s)
+        seconds = worker.host.commit_seconds
+        while seconds:
+            self._commit.observe(seconds.popleft())
         yield InfoMetricFamily("driftline_build", "The version that runs.", {"version": version("driftline")})
         yield from self._events()
         yield from self._times()
@@ -63,7 +63,7 @@ class WorkerMetrics(Collector):
                 for outcome, count in outcomes.items():
                     events.add_metric([topic, partition, outcome], count)
             if len(owned.task.topics) > 1:
-                waiting.add_metric([partition], owned.task.join.waiting)
+                waiting.add_metric([partition], owned.waiting)
         for (topic, number), behind in list(worker.status.lag.items()):
             lag.add_metric([topic, str(number)], behind)
         letters = CounterMetricFamily(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class OwnedTask:
-    """A task with our hold on its shard."""
+    """A task with our hold on its shard; ``ledger``, ``waiting`` and ``offsets`` are those of its last commit."""
 
     group: str
     partition: int
@@ -23,9 +23,16 @@ class OwnedTask:
     dirty: bool = False
     committed_at: float = 0.0
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
+    waiting: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
     received: int = 0
     passed: dict[tuple[str, str], int] = field(default_factory=dict)
     dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def note_committed(self) -> None:
+        """What the task counts now is what its shard holds."""
+        self.ledger, self.waiting = self.task.outcomes(), self.task.join.waiting
+        self.offsets = dict(self.task.offsets)
 
 
 @dataclass(slots=True)

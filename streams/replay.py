@@ -15,6 +15,7 @@ import orjson
 
 from schemas import journal
 from schemas.control import Command
+from schemas.errors import ConfigError
 from schemas.journal import ClockEntry, CommandEntry, StartEntry
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
@@ -55,12 +56,13 @@ class Replay:
         seen: set[tuple[str, int]] = set()
         for record in records:
             if record.topic == topics.journal and record.value is not None:
-                self._journal(journal.decode(record.value), seen, most)
+                self._journal(_entry(record, record.value), seen, most)
             elif groups.get(record.topic) in compiled:
                 self._inputs[record.topic, record.partition].append(record)
                 most[groups[record.topic]] = max(most[groups[record.topic]], record.partition)
         for part in self._inputs.values():
-            part.sort(key=lambda r: r.offset)
+            # Dumps may overlap: a record is what stands at its offset, however often it was written down.
+            part[:] = sorted({r.offset: r for r in reversed(part)}.values(), key=lambda r: r.offset)
         for entries in (*self._entries.values(), *self._commands.values()):
             entries.sort(key=lambda e: e.number)  # type: ignore[attr-defined]  # both kinds have a number
         references = ReferenceBook(config, self.store)
@@ -113,6 +115,11 @@ class Replay:
         if entries and not moved:
             entry = entries.pop(0)
             if isinstance(entry, ClockEntry):
+                if entry.topic not in owned.task.topics:
+                    what = f"the journal speaks of topic {entry.topic!r}, the configuration of {', '.join(owned.task.topics)}"
+                    raise ConfigError(
+                        what, "replay with the topics of monitor.yaml as they were when the dump was made"
+                    )
                 owned.task.clock(entry.topic, entry.time_ms)
                 owned.dirty = True
             elif entry.model in owned.task.plan.by_name:
@@ -173,6 +180,19 @@ class Replay:
     def windows(self) -> Iterator[dict[str, object]]:
         """The record of every evaluated window."""
         yield from window_records(self.store, self.host)
+
+
+def _entry(record: Record, value: bytes) -> journal.Entry:
+    """A record of the journal as its entry. Raises ConfigError when it is none."""
+    try:
+        return journal.decode(value)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        what = (
+            f"{record.topic}/{record.partition}, offset {record.offset}: not an entry of driftline's journal: {error}"
+        )
+        raise ConfigError(
+            what, "correct topics.journal in monitor.yaml, or leave the record out of the dump"
+        ) from error
 
 
 def window_records(store: Store, host: Host) -> Iterator[dict[str, object]]:

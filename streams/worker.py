@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from schemas.config import Config
     from schemas.settings import Topics
     from streams.engine.plan import Plan
+    from streams.engine.records import RecordBatch
     from streams.owned import OwnedTask
 
 BATCH = 10_000
@@ -41,6 +42,8 @@ POLL_S = 0.1
 """How long a poll waits for a full batch: the most that a quiet topic adds to the delay of an alert."""
 RETRY_S = 0.5
 """Pause between attempts while Kafka or Redis is away: half a commit interval."""
+MAX_COMMAND = 64 * 1024
+"""Bytes of a command: the journal repeats it, and Kafka must take that record."""
 LAG_EVERY_S = 5.0
 """How often the lag is asked of the broker, and offsets are told to Kafka."""
 
@@ -92,8 +95,10 @@ class Worker:
         self._last_record: dict[tuple[str, int], float] = {}
         self._asked: dict[tuple[str, int], float] = {}
         self._next_lag = 0.0
+        self._told: set[tuple[str, int]] = set()
         self._commands: deque[tuple[int, int, bytes | None]] = deque()
         self._paused = False
+        self._fetched: deque[RecordBatch] = deque()
         self.log = KafkaLog(config.kafka, config.group, inputs, self._claimed, self._revoked, self._lost)
         self.control = ControlLog(config.kafka, topics.control) if PREDICTIONS in compiled else None
 
@@ -105,6 +110,7 @@ class Worker:
 
     def _claimed(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Claim the tasks whose every partition is ours (R10); returns the offsets to read from."""
+        self._fetched.clear()  # what was fetched before is fetched again, from where the state stands
         given = set(partitions)
         starts: dict[tuple[str, int], int] = {}
         for group, topics in self.host.topics.items():
@@ -115,10 +121,11 @@ class Worker:
                 if not given.issuperset(mine):
                     continue
                 owned = self._patiently(partial(self.host.claim, group, partition))
-                self._refuse_lost_state(owned)
-                starts.update({(t, p): owned.task.offsets[t] for t, p in mine})
-                for key in mine:
-                    self._last_record[key] = time.monotonic()
+                self._patiently(partial(self._refuse_lost_state, owned))
+                for topic, number in mine:
+                    starts[topic, number] = offset = owned.task.offsets[topic]
+                    self._patiently(partial(self.log.verify, topic, number, offset))
+                    self._last_record[topic, number] = time.monotonic()
         if self.control is not None:
             self._commands.clear()
             self.control.rewind(self.host.control_offsets())
@@ -139,12 +146,14 @@ class Worker:
 
     def _lost(self, partitions: list[tuple[str, int]]) -> None:
         """Somebody else has them: change nothing any more (P4)."""
+        self._forget(partitions)
         for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
             self.host.release(group, partition, commit=False)
         log.warning("lost", partitions=len(partitions))
 
     def _revoked(self, partitions: list[tuple[str, int]]) -> None:
         """Commit a last time and let go."""
+        self._forget(partitions)
         for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
             try:
                 self.host.release(group, partition, commit=True)
@@ -152,6 +161,12 @@ class Worker:
                 log.warning("left without a last commit", task=f"{group}/{partition}", reason=str(error))
                 self.host.release(group, partition, commit=False)
         log.info("revoked", partitions=len(partitions))
+
+    def _forget(self, partitions: list[tuple[str, int]]) -> None:
+        """What was fetched of partitions that go, and their lag, is no longer ours to count or to tell."""
+        self._fetched.clear()
+        for key in partitions:
+            self.status.lag.pop(key, None)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call until the store answers."""
@@ -181,27 +196,31 @@ class Worker:
     def step(self) -> None:
         """One turn of the loop."""
         try:
-            for batch in self.log.poll(0 if self._paused else BATCH, POLL_S):
-                self.host.take(batch)
-                now = time.monotonic()
-                for partition, _, _ in batch.partitions():
-                    self._last_record[batch.topic, partition] = now
-                self.status.batches += 1
+            # While paused nothing comes, but a rebalance is answered only by a poll that asks for records.
+            self._fetched.extend(self.log.poll(BATCH, POLL_S))
+            while self._fetched:
+                self._take(self._fetched[0])
+                self._fetched.popleft()
             self._look_around()
             self.host.tick()
             self._resume()
-        except OwnershipLost as error:
-            log.warning("rejoining", reason=str(error))
-            self._drop_all()
-            self.log.rejoin()
-        except CommitConflict as error:
+        except (OwnershipLost, CommitConflict) as error:
             log.warning("rejoining to load the state again", reason=str(error))
             self._drop_all()
             self.log.rejoin()
         except ConnectionProblem as error:
             self._wait(error)
 
+    def _take(self, batch: RecordBatch) -> None:
+        """Fold a batch. ConnectionProblem (a new version's reference could not be read) leaves everything as it was."""
+        self.host.take(batch)
+        now = time.monotonic()
+        for partition, _, _ in batch.partitions():
+            self._last_record[batch.topic, partition] = now
+        self.status.batches += 1
+
     def _drop_all(self) -> None:
+        self._fetched.clear()
         for group, partition in list(self.host.tasks):
             self.host.release(group, partition, commit=False)
 
@@ -238,15 +257,16 @@ class Worker:
                 if quiet >= max(idle / 4, self.config.commit_interval / 1000) and not owned.shard.in_doubt:
                     self._asked[key] = now
                     self._maybe_silent(group, partition, topic)
-        if now >= self._next_lag:
+        # Never ahead of the state: that would look like lost state. And soon after the first commit: until Kafka remembers
+        # us, state that is lost looks like state that never was (P5).
+        offsets = {(t, p): o for (_, p), owned in self.host.tasks.items() for t, o in owned.offsets.items() if o}
+        if now >= self._next_lag or not self._told.issuperset(offsets):
             self._next_lag = now + LAG_EVERY_S
-            offsets = {}
+            self._told.update(offsets)
+            self.log.commit(offsets)
             for (_, partition), owned in self.host.tasks.items():
                 for topic, offset in owned.task.offsets.items():
                     self.status.lag[topic, partition] = max(0, self.log.cached_end(topic, partition) - offset)
-                    if offset:
-                        offsets[topic, partition] = offset
-            self.log.commit(offsets)
 
     def _maybe_silent(self, group: str, partition: int, topic: str) -> None:
         """Caught up and silent: the wall clock, read before the broker was asked, stands in for record time (R2)."""
@@ -258,8 +278,10 @@ class Worker:
     def _command(self, partition: int, offset: int, value: bytes | None) -> bool:
         """Give a command to its model's evaluator; False when it has to wait until a commit is settled."""
         try:
+            if len(value or b"") > MAX_COMMAND:
+                raise ValueError(f"{len(value or b'')} bytes, at most {MAX_COMMAND} are read")  # noqa: TRY301  # as every other reason
             command = msgspec.json.decode(value or b"", type=Command)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:  # bytes that are no UTF-8 are a ValueError
             log.warning("not a command", topic=self.config.topics.control, offset=offset, reason=str(error))
             return True
         return self.host.command(PREDICTIONS, command, partition, offset)

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.errors import AheadOfLogEnd, BehindLogStart, ConnectionProblem, PermissionMissing, TopicMissing
+from schemas.errors import (
+    AheadOfLogEnd,
+    BehindLogStart,
+    ConfigError,
+    ConnectionProblem,
+    PermissionMissing,
+    TopicMissing,
+)
 from streams.engine.records import Headers, RecordBatch
 
 if TYPE_CHECKING:
@@ -43,7 +50,11 @@ def client_settings(kafka: Mapping[str, str | int | bool]) -> dict[str, Any]:
 
 
 class KafkaLog:
-    """One consumer of the input topics. ``claimed`` gives the offsets to start from; ``revoked`` is told before they go."""
+    """One consumer of the input topics. ``claimed`` gives the offsets to start from; ``revoked`` is told before they go.
+
+    ``claimed`` must not fail for what passes by itself: where a callback raises, the client assigns by itself, from the offsets
+    that Kafka remembers, and those are not the state's.
+    """
 
     def __init__(
         self,
@@ -90,15 +101,11 @@ class KafkaLog:
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:  # noqa: ANN401  # untyped client
         starts = self._claimed([(p.topic, p.partition) for p in partitions])
-        assigned = []
-        for (topic, partition), offset in sorted(starts.items()):
-            low, high = self.bounds(topic, partition)
-            self._verify(topic, partition, offset, low, high)
-            assigned.append(TopicPartition(topic, partition, offset or OFFSET_BEGINNING))
-        consumer.assign(assigned)
+        consumer.assign([TopicPartition(t, p, offset or OFFSET_BEGINNING) for (t, p), offset in sorted(starts.items())])
 
-    @staticmethod
-    def _verify(topic: str, partition: int, offset: int, low: int, high: int) -> None:
+    def verify(self, topic: str, partition: int, offset: int) -> None:
+        """Raise BehindLogStart or AheadOfLogEnd unless the partition can be read from ``offset``; or ConnectionProblem."""
+        low, high = self.bounds(topic, partition)
         where = f"{topic}/{partition}: the state stands at offset {offset}"
         if 0 < offset < low:
             what = f"{where}, the topic begins at {low}: retention has removed {low - offset} records nobody counted"
@@ -196,7 +203,8 @@ def partition_counts(client: Any, topics: Sequence[str]) -> dict[str, int]:  # n
 def raise_for(error: KafkaError, topic: str = "") -> None:
     """Raise what an error of the client means for us, unless it passes by itself."""
     known = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC} | _PERMISSION  # noqa: SLF001  # the client's names
-    known |= {KafkaError._AUTO_OFFSET_RESET, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001
+    # Brokers that are away are none of these: raising for them here would throw away the records of the same poll.
+    known.add(KafkaError._AUTO_OFFSET_RESET)  # noqa: SLF001
     if error.code() in known or error.fatal():
         raise as_driftline_error(error, topic)
 
@@ -204,6 +212,10 @@ def raise_for(error: KafkaError, topic: str = "") -> None:
 def as_driftline_error(error: KafkaError, topic: str = "") -> Exception:
     """The driftline error for one of the client's."""
     code, text = error.code(), error.str()
+    if error.fatal():
+        return ConfigError(
+            f"Kafka has ended this client for good: {text}", "give every worker a kafka.group.instance.id of its own"
+        )
     if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001  # the client's name
         name = f"topic {topic!r}" if topic else text
         return TopicMissing(

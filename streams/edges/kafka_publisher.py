@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.edges.kafka_log import client_settings
 
@@ -120,6 +120,11 @@ class KafkaPublisher:
                 self._producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered)
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:  # a key alone can be larger than any record may be
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                delivered(error.args[0], None)
+                return
             else:
                 return
 

@@ -3,7 +3,7 @@
 Keys (prefix ``driftline:``, then the shard, which is a hash tag, so that Redis Cluster keeps a shard together):
 ``<shard>:head`` hash, ``<shard>:outbox`` hash, ``<shard>:segments`` set, ``<shard>:cell:<kind>:<model>:<start>`` string,
 ``<shard>:cells:<kind>:<model>`` sorted set of starts, ``<shard>:segment:<name>`` string. Per group: ``starts`` and ``pins``
-hashes; per deployment: ``references`` hashes.
+hashes; for all groups that share the Redis: ``references`` hashes.
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ DRIFT_RESULTS, PERFORMANCE_RESULTS = "drift-results", "performance-results"
 KEPT_WINDOWS = 1_000
 """Evaluated windows whose records are kept: a week of ten-minute windows."""
 _RANGES = 256
-"""Windows whose offsets are remembered for the training range of a request."""
+"""Windows before a request whose offsets its training range may name."""
+_MOST_RANGES = 4 * _RANGES
+"""Windows whose offsets are kept at most, where labels, and with them the policy, are far behind the predictions."""
 _HEAD = b"eval"
 _UNSET = -1
 
@@ -200,12 +202,13 @@ class Evaluator:
         config = self.model.config
         if not isinstance(config, ModelConfig) or config.retrain is None or at.labels == NEVER:
             return
-        through = [self._through["sequential"]]
-        if "drift" in config.retrain.on:
-            through.append(self._through["drift"])
+        # Both, whatever the policy listens to: a training range is read from the windows that they have passed.
+        through = [self._through["sequential"], self._through["drift"]]
         if "performance" in config.retrain.on:
             through.append(self._through["performance"] + self.model.maturity)
-        least = limit.retrain if limit is not None and self.reached(limit) else min(through)
+        # Whole windows: what a request names is read from windows, and one half read would give its id two payloads (P3).
+        passed = min(through) // self.model.window * self.model.window
+        least = limit.retrain if limit is not None and self.reached(limit) else passed
         self._publish_requests(retrain.advance(self.head.policy, self.model, least))
         if self.head.policy.through > self.head.cursors.retrain:
             self.head.cursors.retrain = self.head.policy.through
@@ -260,11 +263,15 @@ class Evaluator:
 
     def _publish_requests(self, requests: list[tuple[retrain.Verb, retrain.Request, int]]) -> None:
         for verb, request, time in requests:
-            offsets = {
-                topic: self._offsets(kind, request.since, request.decided)
-                for kind, topic in (("predictions", self._topics.predictions), ("labels", self._topics.labels))
-            }
-            args = (self.model, verb, request, time, offsets, self._group, self._topics, self._recorded())
+            if not request.offsets:
+                request.offsets = {
+                    topic: self._offsets(kind, request.since, request.decided)
+                    for kind, topic in (("predictions", self._topics.predictions), ("labels", self._topics.labels))
+                }
+                flight = self.head.policy.flight
+                if flight is not None and flight.key == request.key:
+                    flight.offsets = request.offsets
+            args = (self.model, verb, request, time, request.offsets, self._group, self._topics, self._recorded())
             self.emit(announce.retrain(*args))
             self.changed = True
 
@@ -285,10 +292,16 @@ class Evaluator:
             ranges[-1] = (start, start + self.model.window, merged)
         else:
             ranges.append((start, start + self.model.window, dict(window.offsets)))
-        del ranges[:-_RANGES]
+        oldest = self.head.policy.through - _RANGES * self.model.window
+        passed = sum(end <= oldest for _, end, _ in ranges)
+        del ranges[: max(passed, len(ranges) - _MOST_RANGES)]
 
     def _offsets(self, kind: str, since: int, until: int) -> dict[str, tuple[int, int]]:
-        """The lowest and highest offset by partition of the remembered windows that touch [since, until)."""
+        """The lowest and highest offset by partition of the remembered windows that touch [since, until).
+
+        Windows further back than ``_RANGES`` never count: how many of them are still kept depends on when it is asked.
+        """
+        since = max(since, until - _RANGES * self.model.window)
         found: dict[int, tuple[int, int]] = {}
         for start, end, by_task in self.head.ranges.get(kind, []):
             if start < until and end > since:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import StateCorrupt
+from schemas.errors import StateCorrupt, StateMissing
 from streams.engine.kernels import join as kernel
 from streams.engine.kernels.clock import NEVER
 
@@ -247,15 +247,20 @@ class Join:
     def load(self, segments: dict[str, bytes], stream: NDArray[np.int64], where: str) -> None:
         """Fill empty tables from the log; ``stream`` int64[models, 256] turns the shard's numbers into the process's.
 
-        Raises StateCorrupt when a block's checksum or length is wrong.
+        Raises StateCorrupt when a block's checksum or length is wrong, StateMissing when a listed segment has no bytes.
         """
         sides: dict[str, list[NDArray[np.uint64]]] = {"p": [], "l": []}
+        parked = 0  # labels that wait for a model that is not configured now
         for segment, data in sorted(segments.items()):
             side, rest = segment.split(":", 1)
             name = rest.rsplit(":", 1)[0]
-            if name != "*" and name not in self._names:
-                continue
+            if not data:
+                remedy = "restore Redis from its backup, or start a new group that reads the topics again"
+                raise StateMissing(f"{where} segment {segment}: listed and gone", remedy)
             entries = _blocks(data, f"{where} segment {segment}")
+            if name != "*" and name not in self._names:
+                parked += 0 if side == "p" else _count_waiting(_latest(entries))
+                continue
             m = ANY if name == "*" else self._names.index(name)
             shift, group = (PREDICTION_SHIFT, m) if side == "p" else (LABEL_SHIFT, m + 1)
             meta = entries[:, 3] & ~np.uint64(0xFFF << shift) | np.uint64(group << shift)
@@ -274,7 +279,12 @@ class Join:
                 table.room_for(len(entries), shift)
                 table.count = kernel.rebuild(entries, np.full(_GROUPS, _OLDEST), shift, table.entries)
         kernel.relink(self.predictions.entries, self.labels.entries, self.horizon)
-        self.waiting = int(np.count_nonzero(self.labels.occupied()[:, 3] & np.uint64(1) == 0))
+        self.waiting = _count_waiting(self.labels.occupied()) + parked
+
+
+def _count_waiting(labels: NDArray[np.uint64]) -> int:
+    """How many labels have met no prediction."""
+    return int(np.count_nonzero(labels[:, 3] & _JOINED == 0))
 
 
 def _latest(labels: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -50,7 +50,7 @@ class Tick(msgspec.Struct):
 
 
 class Request(msgspec.Struct):
-    """A request in flight."""
+    """A request in flight. ``offsets`` of its training range, by topic and partition, are those of when it was decided."""
 
     key: str
     state: Literal["proposed", "requested", "started"]
@@ -60,6 +60,7 @@ class Request(msgspec.Struct):
     decided: int
     labels: int
     sequence: int = 1
+    offsets: dict[str, dict[str, tuple[int, int]]] = msgspec.field(default_factory=dict)
 
 
 class Policy(msgspec.Struct):
@@ -146,9 +147,7 @@ def _decide(policy: Policy, model: Model, time: int) -> Request | None:
         return None
     rules = config.retrain
     recent = [t for t in policy.decided if t > time - _DAY]
-    if len(recent) >= rules.max_per_day or (recent and time < max(recent) + rules.cooldown):
-        return None
-    if policy.decided and time < policy.decided[-1] + rules.cooldown:
+    if len(recent) >= rules.max_per_day or (policy.decided and time < policy.decided[-1] + rules.cooldown):
         return None
     since = min(c.since for c in policy.active)
     labels = sum(t.labels for t in policy.seen if t.time > since)

@@ -7,7 +7,6 @@ same commit is sent again, and the store knows its id; (5) LOST and CONFLICT are
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from schemas.errors import CommitConflict, OwnershipLost
@@ -23,15 +22,16 @@ class Shard:
     """Our hold on one shard. ``acknowledged`` collects outbox sequences that Kafka has; the next commit removes them."""
 
     def __init__(self, store: Store, name: str, token: str) -> None:
-        """Claim it; ``body`` is what was there, None for a shard that never committed. May raise ConnectionProblem."""
+        """Claim it; ``body`` is what was there, None for a shard that never committed. May raise ConnectionProblem.
+
+        ``token`` must be new with every claim: so a commit of an earlier hold that the store runs late is refused, and
+        cannot pass for one of this hold that has the same sequence.
+        """
         head = store.claim(name, token)
         self.name, self.token, self.body = name, token, head.body
         self.acknowledged: list[int] = []
         self._store, self._sequence = store, head.sequence
         self._doubtful: Commit | None = None
-        # One process claims a shard again with the same token. A commit of its earlier hold that the store runs late must
-        # not pass for one of this hold that has the same sequence.
-        self._hold = uuid.uuid4().hex
 
     @property
     def in_doubt(self) -> bool:
@@ -45,7 +45,7 @@ class Shard:
         """
         commit = self._doubtful
         if commit is None:
-            name = f"{self.token}:{self._hold}:{self._sequence}"
+            name = f"{self.token}:{self._sequence}"
             commit = Commit(self.name, self.token, self._sequence, name, b"", b"", acknowledged=self.acknowledged)
             self.acknowledged = []
             stage(commit)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from schemas.outbox import OutboxEvent
     from streams.engine.plan import Model, Plan
     from streams.engine.store import Cell, Commit
+    from streams.engine.task_head import ModelClock
 
 _STATUS = {
     0: Outcome.APPLIED,
@@ -64,6 +65,7 @@ class Task:
         self.label_clock, self.label_heard = np.full(n + 1, NEVER), np.full(n + 1, NEVER)
         self.borrowed, self.label_borrowed = np.zeros(n, np.uint8), np.zeros(n + 1, np.uint8)
         self.begun: dict[int, tuple[int, int]] = {}
+        self.parked: dict[str, ModelClock] = {}  # of models that are not configured now, so that they can come back
         self.first = np.full(n, -NEVER)
         self.unknown_features = np.zeros(n, np.int64)
         self.own_streams: list[list[int]] = [[] for _ in models]

@@ -50,7 +50,7 @@ class Progress(msgspec.Struct, array_like=True):
 
 def head_of(task: Task) -> TaskHead:
     """The small state of a task as it stands."""
-    models = {}
+    models = dict(task.parked)
     for m in task.plan.models:
         names = list(m.streams)
         i = m.index

@@ -9,6 +9,7 @@ import numpy as np
 from schemas.errors import Outcome, StateMismatch, StateMissing
 from streams.engine import cells, snapshot
 from streams.engine.kernels.clock import NEVER
+from streams.engine.plan import MAX_STREAMS
 from streams.engine.task import Task
 from streams.engine.task_head import HEAD, TaskHead
 
@@ -34,7 +35,8 @@ def restore(
     for name, clock in head.models.items():
         model = plan.by_name.get(name)
         if model is None:
-            continue  # a model that is no longer configured: its panes stay where they are, and age out
+            task.parked[name] = clock  # no longer configured: it stays as it is, and goes on when it is put back
+            continue
         i = model.index
         task.watermark[i], task.heard[i] = clock.watermark, clock.heard
         task.label_clock[i], task.label_heard[i] = clock.label_clock, clock.label_heard
@@ -44,7 +46,11 @@ def restore(
         task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
         for own, (version, variant, shape) in enumerate(clock.streams):
             s = model.stream(version, variant, references)
-            if s < 0 or model.stream_shapes[s].hash != shape:
+            if s < 0:
+                what = f"{shard}: the tasks of one worker have more than {MAX_STREAMS} versions and variants of model {name!r}"
+                remedy = "run more workers, and correct the producer: a version should change when the model does"
+                raise StateMismatch(what, remedy)
+            if model.stream_shapes[s].hash != shape:
                 what = f"{shard}: the panes of model {name!r} version {version!r} were made with another reference"
                 remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
                 raise StateMismatch(what, remedy)

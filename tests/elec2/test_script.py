@@ -53,7 +53,7 @@ def test_a_label_lands_on_the_partition_of_its_prediction(folder: Path) -> None:
 
 
 def test_the_table_reads_events_from_a_topic_a_dump_and_a_replay_alike(tmp_path: Path) -> None:
-    data = {"model": "market", "kind": "drift", "incident": "0123456789", "severity": "info"}
+    data: dict[str, object] = {"model": "market", "kind": "drift", "incident": "0123456789", "severity": "info"}
     data |= {"subject": {"feature": "day"}, "evidence": {"effect_size": 0.25}}
     event = orjson.dumps(
         {"id": "1", "type": "dev.driftline.alert.opened.v1", "time": "1997-05-15T00:00:00Z", "data": data}

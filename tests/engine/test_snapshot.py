@@ -33,7 +33,7 @@ def test_every_single_wrong_byte_is_noticed() -> None:
 
 def test_every_shorter_or_longer_snapshot_is_corrupt() -> None:
     for length in range(len(DATA)):
-        with pytest.raises(StateCorrupt, match="here.*Redis"):
+        with pytest.raises(StateCorrupt, match=r"here.*Redis"):
             snapshot.unseal(b"test", DATA[:length], "here")
     with pytest.raises(StateCorrupt):
         snapshot.unseal(b"test", DATA + b"\0", "here")

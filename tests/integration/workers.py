@@ -84,7 +84,8 @@ def make_anew(bootstrap: str, topics: Iterable[str], partitions: int, config: di
 def owners(config: Config, partitions: int) -> set[str]:
     """The tokens of the workers that own the tasks of the predictions group."""
     store = RedisStore(config.redis.url)
-    return {store.peek(task_tag(f"{config.group}.predictions", p)).token for p in range(partitions)} - {""}
+    tokens = (store.peek(task_tag(f"{config.group}.predictions", p)).token for p in range(partitions))
+    return {token.partition(".")[0] for token in tokens} - {""}
 
 
 def wait_until_shared(config: Config, partitions: int, members: int, timeout_s: float = 60) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from streams.logfile import Record
 if TYPE_CHECKING:
     from pathlib import Path
 
+Family = Literal["drift", "performance", "sequential"]
+
 BEGIN = 1_767_225_600_000
 STEP = 50
 """Between two predictions, ms."""
@@ -21,8 +23,8 @@ SECOND = 1000
 PARTITIONS = 2
 
 
-def config(folder: Path) -> Config:
-    """The configuration, with its reference written to ``folder``."""
+def config(folder: Path, families: tuple[Family, ...] = ("drift", "performance", "sequential")) -> Config:
+    """The configuration, with its reference written to ``folder``; alerts of ``families`` cause a request."""
     path = folder / "reference.json"
     Reference.build(_rows(np.random.default_rng(1), 4000, 0.0, 0.1), task="binary", positive_class="yes").save(path)
     windows = Windows(pane=2 * SECOND, size=10 * SECOND, lateness=SECOND, idle=5 * SECOND)
@@ -33,7 +35,9 @@ def config(folder: Path) -> Config:
         windows=windows,
         labels=Labels(maturity=20 * SECOND, horizon=60 * SECOND),
         alerts=Alerts(false_alarms="1 per 1h", cooldown=0),
-        retrain=Retrain(min_labels=100, approval="none", cooldown=40 * SECOND, expires=60 * SECOND, max_per_day=50),
+        retrain=Retrain(
+            on=families, min_labels=100, approval="none", cooldown=40 * SECOND, expires=60 * SECOND, max_per_day=50
+        ),
     )
     features = FeatureSetConfig(reference=path, windows=windows, alerts=Alerts(false_alarms="1 per 1h", cooldown=0))
     return Config(

@@ -44,9 +44,7 @@ class PredictionDecoder:
 
     def _compile(self) -> None:
         for m in self._plan.models:  # a name that was unknown may be a feature of a new version's reference
-            self._learnt[m.index] = [
-                n for n in self._learnt.get(m.index, []) if m.columns.find("feature", n) is None
-            ]
+            self._learnt[m.index] = [n for n in self._learnt.get(m.index, []) if m.columns.find("feature", n) is None]
         self._wires = [wire_of(m, self._learnt[m.index]) for m in self._plan.models]
         structs = [w.struct(self._kind) for w in self._wires]
         self._index = {s: i for i, s in enumerate(structs)}

@@ -1,0 +1,265 @@
+"""What an adversary found: records, dumps, commands and stored state that once stopped a worker or lost something in silence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError
+
+from detectors.reference import Reference
+from schemas.config import Config
+from schemas.errors import ConfigError, ConnectionProblem, StateMissing, TopicMissing
+from schemas.journal import ClockEntry
+from streams import logfile
+from streams.edges.kafka_log import KafkaLog
+from streams.edges.memory_publisher import MemoryPublisher
+from streams.edges.memory_store import MemoryStore
+from streams.engine.records import batch_of
+from streams.engine.store import Commit, Verdict
+from streams.host import Host
+from streams.references import ReferenceBook, plans
+from streams.replay import Replay
+from tests.property import story
+
+NOW = story.BEGIN
+NAMES = ('say "when"', "back\\slash", "new\nline", "nul\0", "", "ü☃")
+
+
+def event(name: str, **changes: Any) -> bytes:  # noqa: ANN401  # JSON
+    """A sound prediction with changes."""
+    sound = {"prediction_id": name, "model": "loans", "model_version": "v1", "event_time": NOW, "prediction": "yes"}
+    return json.dumps(sound | {"score": 0.9, "features": {"a": 1.0, "c": "de"}} | changes).encode()
+
+
+def own(config: Config, store: MemoryStore, publisher: MemoryPublisher | None = None) -> Host:
+    """A host that owns the one partition of predictions."""
+    groups = {"predictions": 1, "features": 1}
+    made = Host(
+        config,
+        plans(config),
+        groups,
+        store,
+        publisher or MemoryPublisher(),
+        ReferenceBook(config, store),
+        lambda: 0.0,
+        str,
+    )
+    made.claim("predictions", 0)
+    return made
+
+
+def take(host: Host, topic: str, *values: bytes, first: int = 0) -> None:
+    """Take records and commit them."""
+    host.take(batch_of(topic, [(0, first + i, NOW, v) for i, v in enumerate(values)]))
+    host.commit(host.tasks["predictions", 0])
+
+
+def ledger(host: Host) -> dict[str, dict[str, int]]:
+    """The outcomes that are not zero, and the labels that wait."""
+    task = host.tasks["predictions", 0].task
+    found = {topic: {k: v for k, v in counts.items() if v} for topic, counts in task.outcomes().items()}
+    return found | {"waiting": {"labels": task.join.waiting}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_feature_may_have_any_name_that_json_can_spell(tmp_path: Path, name: str) -> None:
+    host = own(story.config(tmp_path), MemoryStore())
+    take(host, "predictions", event("p0", features={name: 1}), event("p1"))
+    take(host, "predictions", event("p2", features={name: 1}), first=2)
+    assert ledger(host)["predictions"] == {"applied": 3}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_feature_of_the_reference_may_have_any_name_that_json_can_spell(tmp_path: Path, name: str) -> None:
+    config = story.config(tmp_path)
+    rng = np.random.default_rng(3)
+    table = {name: rng.normal(size=500), "a": rng.normal(size=500), "prediction": ["yes", "no"] * 250}
+    Reference.build(table, task="binary", positive_class="yes").save(Path(config.models["loans"].reference))
+    host = own(config, MemoryStore())
+    unknown = {f"u{i}": 1 for i in range(100)}  # more than a struct learns
+    take(host, "predictions", event("p0", features={name: 0.0}), event("p1", features={"a": 1.0} | unknown))
+    take(host, "predictions", event("p2", features={name: 0.0, "a": 0.0}), event("p3", features={}), first=2)
+    task = host.tasks["predictions", 0].task
+    model = task.plan.by_name["loans"]
+    [(_, vector)] = task.open["features"].vectors(model.index, NOW)
+    missing = {s.name: int(model.default.counts(vector, i)[-2]) for i, s in enumerate(model.default.subjects)}
+    assert (missing[name], missing["a"]) == (2, 2)
+
+
+def test_an_unknown_feature_may_become_known_by_the_reference_of_a_new_version(tmp_path: Path) -> None:
+    store = MemoryStore()
+    host = own(story.config(tmp_path), store)
+    take(host, "predictions", event("p0", features={"later": 1}))
+    table = {"later": list(range(500)), "prediction": ["yes", "no"] * 250}
+    made = Reference.build(table, task="binary", positive_class="yes")
+    made.save(tmp_path / "v2.json")
+    store.publish_reference(made.content_hash, (tmp_path / "v2.json").read_bytes(), "loans", "v2")
+    take(host, "predictions", event("p1", model_version="v2", features={"later": 7}), first=1)
+    assert ledger(host)["predictions"] == {"applied": 2}
+
+
+def test_a_model_that_is_taken_out_and_put_back_goes_on_where_it_stood(tmp_path: Path) -> None:
+    whole, store = story.config(tmp_path), MemoryStore()
+    host = own(whole, store)
+    labels = [json.dumps({"prediction_id": p, "label": "no", "model": "late-comer"}).encode() for p in ("q0", "early")]
+    take(host, "predictions", event("p0"), event("q0", model="late-comer", model_version="v7"))
+    take(host, "labels", *labels)
+    without = whole.model_copy(update={"models": {"loans": whole.models["loans"]}})
+    host = own(without, store)
+    assert ledger(host) == {"predictions": {"applied": 2}, "labels": {"applied": 1}, "waiting": {"labels": 1}}
+    take(host, "predictions", event("p1"), event("q1", model="late-comer"), first=2)
+    host = own(whole, store)
+    take(
+        host,
+        "predictions",
+        event("early", model="late-comer"),
+        event("q0", model="late-comer", model_version="v7"),
+        first=4,
+    )
+    assert ledger(host) == {
+        "predictions": {"applied": 4, "unknown_model": 1, "duplicate": 1},
+        "labels": {"applied": 2},
+        "waiting": {"labels": 0},
+    }
+
+
+def test_a_segment_of_the_join_log_that_is_listed_and_gone_is_said(tmp_path: Path) -> None:
+    class Forgetful(MemoryStore):
+        def segments(self, shard: str) -> dict[str, bytes]:
+            return dict.fromkeys(super().segments(shard), b"")
+
+    config, store = story.config(tmp_path), Forgetful()
+    take(own(config, store), "predictions", event("p0"))
+    with pytest.raises(StateMissing, match="segment p:loans"):
+        own(config, store)
+
+
+def test_an_evaluator_leaves_with_its_task_also_when_the_last_commit_fails(tmp_path: Path) -> None:
+    class Away(MemoryStore):
+        away = False
+
+        def commit(self, commit: Commit) -> Verdict:
+            if self.away:
+                raise ConnectionProblem("gone", "wait")
+            return super().commit(commit)
+
+    store = Away()
+    host = own(story.config(tmp_path), store)
+    host.take(batch_of("predictions", [(0, 0, NOW, event("p0"))]))
+    store.away = True
+    with pytest.raises(ConnectionProblem):
+        host.release("predictions", 0, commit=True)
+    assert (host.tasks, host.evaluators) == ({}, {})
+
+
+def test_records_that_come_with_an_error_are_handed_on_before_it_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Message:
+        """What the client hands out, as far as it is looked at."""
+
+        def __init__(self, offset: int, error: KafkaError | None = None) -> None:
+            self._offset, self._error = offset, error
+
+        def topic(self) -> str:
+            return "t"
+
+        def partition(self) -> int:
+            return 0
+
+        def offset(self) -> int:
+            return self._offset
+
+        def timestamp(self) -> tuple[int, int]:
+            return 1, NOW
+
+        def value(self) -> bytes:
+            return b"{}"
+
+        def error(self) -> KafkaError | None:
+            return self._error
+
+    monkeypatch.setattr("streams.edges.kafka_log.Message", Message)
+    gone = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    polls = iter([[Message(4), Message(5), Message(-1, gone)], []])
+    log = KafkaLog.__new__(KafkaLog)  # no broker: only what stands between the client's answer and the batches
+    log._errors, log._consumer = [], SimpleNamespace(consume=lambda *_: next(polls))  # type: ignore[assignment]  # noqa: SLF001
+    [batch] = log.poll(10, 0)
+    assert batch.offset.tolist() == [4, 5]
+    with pytest.raises(TopicMissing):
+        log.poll(10, 0)
+
+
+def _dump(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    return path
+
+
+def _row(offset: int, topic: str = "predictions", value: str | None = None) -> dict[str, Any]:
+    said = value if value is not None else event(f"p{offset}").decode()
+    return {
+        "topic": topic,
+        "partition": 0,
+        "offset": offset,
+        "timestamp": NOW,
+        "key": None,
+        "value": said,
+        "headers": [],
+    }
+
+
+def test_dumps_that_overlap_count_a_record_once(tmp_path: Path) -> None:
+    rows = [
+        _row(
+            i, "features", json.dumps({"feature_set": "customers", "entity_id": "e", "event_time": NOW, "features": {}})
+        )
+        for i in range(9)
+    ]
+    replay = Replay(story.config(tmp_path), logfile.read(_dump(tmp_path / "d.jsonl", [*rows, *rows[3:]])))
+    replay.run()
+    assert replay.host.tasks["features", 0].task.outcomes() == {"features": {"applied": 9}}
+
+
+def _cut(data: bytes) -> bytes:
+    return data[:-30]
+
+
+def _damage(data: bytes) -> bytes:
+    return data[:40] + bytes(5) + data[45:]
+
+
+@pytest.mark.parametrize("harm", [_cut, _damage])
+def test_a_compressed_dump_that_is_damaged_is_named_in_one_sentence(
+    tmp_path: Path, harm: Callable[[bytes], bytes]
+) -> None:
+    plain = _dump(tmp_path / "d.jsonl", [_row(i) for i in range(100)])
+    damaged = tmp_path / "d.jsonl.gz"
+    damaged.write_bytes(harm(gzip.compress(plain.read_bytes())))
+    with pytest.raises(ConfigError, match="cannot be read to its end"):
+        list(logfile.read(damaged))
+
+
+@pytest.mark.parametrize("change", [{"offset": 1 << 63}, {"timestamp": 10**30}, {"partition": -1}])
+def test_a_number_that_kafka_cannot_have_is_no_record(tmp_path: Path, change: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="line 1: not a record"):
+        list(logfile.read(_dump(tmp_path / "d.jsonl", [_row(0) | change])))
+
+
+@pytest.mark.parametrize("value", ['{"entry":"nothing"}', "[[", ""])
+def test_a_journal_record_that_is_none_is_named(tmp_path: Path, value: str) -> None:
+    rows = [_row(7, "driftline.journal", value)]
+    with pytest.raises(ConfigError, match=r"driftline\.journal/0, offset 7"):
+        Replay(story.config(tmp_path), logfile.read(_dump(tmp_path / "d.jsonl", rows)))
+
+
+def test_a_journal_of_topics_with_other_names_is_refused(tmp_path: Path) -> None:
+    entry = ClockEntry(task="t", group="predictions", partition=0, topic="old-name", time_ms=NOW, offsets={}, number=1)
+    rows = [_row(0), _row(0, "driftline.journal", msgspec.json.encode(entry).decode())]
+    with pytest.raises(ConfigError, match="old-name"):
+        Replay(story.config(tmp_path), logfile.read(_dump(tmp_path / "d.jsonl", rows))).run()

@@ -1,0 +1,113 @@
+"""P1, P2, P4 while the answer to a commit is out: nothing may slip in beside it, and no late commit may pass for a later one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.errors import ConnectionProblem
+from schemas.identifiers import task_tag
+from streams.edges.memory_publisher import MemoryPublisher
+from streams.edges.memory_store import MemoryStore
+from streams.engine.records import batch_of
+from streams.engine.store import Commit, Verdict
+from streams.host import Host
+from streams.references import ReferenceBook, plans
+from tests.property import story
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.config import Config
+
+SHARD = task_tag("driftline.predictions", 0)
+
+
+class Away(MemoryStore):
+    """A store that keeps what it is sent, and does not answer while ``away``."""
+
+    def __init__(self) -> None:
+        """Here."""
+        super().__init__()
+        self.away = False
+        self.unanswered: list[Commit] = []
+
+    def commit(self, commit: Commit) -> Verdict:
+        """The answer of the twin, or none."""
+        if self.away:
+            self.unanswered.append(commit)
+            raise ConnectionProblem("the store is away", "wait")
+        return super().commit(commit)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """The story's configuration."""
+    return story.config(tmp_path)
+
+
+def host_of(config: Config, store: MemoryStore) -> tuple[Host, MemoryPublisher]:
+    """A process that owns the predictions of the story; its clock stands still."""
+    publisher = MemoryPublisher()
+    groups = {"predictions": story.PARTITIONS, "features": story.PARTITIONS}
+    book = ReferenceBook(config, store)
+    host = Host(config, plans(config), groups, store, publisher, book, lambda: 0.0, str)
+    for partition in range(story.PARTITIONS):
+        host.claim("predictions", partition)
+    return host, publisher
+
+
+def take(host: Host, first: int, last: int) -> None:
+    """Records first..last-1 of the first partition of the predictions."""
+    rows = [(0, r.offset, r.timestamp, r.value) for r in story.records(0, 60)["predictions", 0]]
+    host.take(batch_of("predictions", rows[first:last]))
+
+
+def test_a_commit_of_an_earlier_claim_that_arrives_late_changes_nothing_and_hides_no_later_one(config: Config) -> None:
+    store = Away()
+    host, _ = host_of(config, store)
+    take(host, 0, 10)
+    store.away = True
+    with pytest.raises(ConnectionProblem):
+        host.commit(host.tasks["predictions", 0])
+    store.away = False
+    host.release("predictions", 0, commit=False)
+    host.claim("predictions", 0)
+
+    [late] = store.unanswered
+    assert store.commit(late) is Verdict.LOST
+    take(host, 0, 20)
+    host.commit(host.tasks["predictions", 0])
+    host.release("predictions", 0, commit=False)
+    assert host.claim("predictions", 0).task.offsets["predictions"] == 20
+
+
+def test_a_model_starts_in_a_task_only_after_the_commit_in_doubt_is_settled(config: Config) -> None:
+    store = Away()
+    host, publisher = host_of(config, store)
+    owned = host.tasks["predictions", 1]
+    owned.dirty = True
+    store.away = True
+    with pytest.raises(ConnectionProblem):
+        host.commit(owned)
+    store.declare_start(host.state_group("predictions"), "loans", story.BEGIN, story.BEGIN)
+    host.declare_starts("predictions")
+    assert owned.task.entries == []
+
+    store.away = False
+    host.commit(owned)
+    assert publisher.events == []
+    host.declare_starts("predictions")
+    assert len(owned.task.entries) == 1
+
+
+def test_what_a_task_tells_the_outside_is_what_it_has_committed(config: Config) -> None:
+    host, _ = host_of(config, MemoryStore())
+    owned = host.tasks["predictions", 0]
+    take(host, 0, 10)
+    assert owned.offsets == {"predictions": 0, "labels": 0}
+    assert sum(owned.ledger["predictions"].values()) == 0
+    host.commit(owned)
+    assert owned.offsets == {"predictions": 10, "labels": 0}
+    assert sum(owned.ledger["predictions"].values()) == 10
