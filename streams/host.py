@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from schemas.errors import PartitionCountChanged
+from schemas.errors import PartitionCountChanged, StateMissing
 from schemas.identifiers import model_tag, task_tag
 from schemas.journal import ClockEntry, CommandEntry, Entry, StartEntry, to_event
 from schemas.outbox import OutboxEvent
 from streams.engine import snapshot
 from streams.engine.decode import LabelDecoder, PredictionDecoder
-from streams.engine.evaluator import Cursors, Evaluator
+from streams.engine.evaluator import DRIFT_RESULTS, Cursors, Evaluator
 from streams.engine.kernels.clock import NEVER
 from streams.engine.shard import Shard
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
@@ -122,6 +122,9 @@ class Host:
     def _claim_evaluator(self, group: str, name: str) -> None:
         model = self.plans[group].by_name[name]
         shard = self._hold(model_tag(f"{self.config.group}:{name}"))
+        if shard.body is None and self.store.starts(shard.name, DRIFT_RESULTS, name, 0, 1 << 62):
+            what = f"{shard.name}: the results of evaluated windows are there, and the evaluator's head is gone"
+            raise StateMissing(what, "restore Redis from its backup, or start a new group that reads the topics again")
         evaluator = Evaluator(
             model, self.shards(group), self.config.group, self.config.topics, self._recorded, shard.body
         )
@@ -191,9 +194,8 @@ class Host:
             rejected = columns.rejected
             for owned, first, last in runs:
                 owned.task.predictions(columns, first, last, batch.offset, batch.timestamp_ms)
-        for owned, first, last in runs:
+        for owned, _, _ in runs:
             owned.dirty = True
-            owned.received += last - first
         for bad in rejected:
             if any(first <= bad.row < last for _, first, last in runs):
                 self._publisher.dead_letter(batch, bad)

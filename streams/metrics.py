@@ -57,8 +57,13 @@ class WorkerMetrics(Collector):
             "driftline_labels_waiting", "Labels that have met no prediction yet.", labels=["partition"]
         )
         lag = GaugeMetricFamily("driftline_lag_records", "Records not yet read.", labels=["topic", "partition"])
+        unknown = CounterMetricFamily(
+            "driftline_unknown_features", "Values of features that no reference knows.", labels=["model", "partition"]
+        )
         for owned in list(worker.host.tasks.values()):
             partition = str(owned.partition)
+            for model in owned.task.plan.models:
+                unknown.add_metric([model.name, partition], int(owned.task.unknown_features[model.index]))
             for topic, outcomes in owned.ledger.items():
                 for outcome, count in outcomes.items():
                     events.add_metric([topic, partition, outcome], count)
@@ -71,7 +76,7 @@ class WorkerMetrics(Collector):
             "Dead letters sent since the start of this process.",
             worker.publisher.dead_letters,
         )
-        yield from (events, waiting, lag, letters)
+        yield from (events, waiting, unknown, lag, letters)
 
     def _times(self) -> Iterator[Metric]:
         names = ["model", "partition"]

@@ -25,7 +25,6 @@ class OwnedTask:
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     waiting: int = 0
     offsets: dict[str, int] = field(default_factory=dict)
-    received: int = 0
     passed: dict[tuple[str, str], int] = field(default_factory=dict)
     dropped: dict[tuple[str, str], int] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ committed to Kafka is for lag tools only.
 
 from __future__ import annotations
 
+import contextlib
 from itertools import compress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -164,10 +165,6 @@ class KafkaLog:
             return 0
         return max(0, high)
 
-    def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Read a partition again from an offset."""
-        self._consumer.seek(TopicPartition(topic, partition, offset or OFFSET_BEGINNING))
-
     def pause(self) -> None:
         """Fetch nothing until ``resume``, and stay in the group."""
         self._consumer.pause(self._consumer.assignment())
@@ -178,8 +175,10 @@ class KafkaLog:
 
     def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Tell Kafka where we are, for lag tools. Best effort: Redis is the truth."""
-        if offsets:
-            self._consumer.commit(offsets=[TopicPartition(t, p, o) for (t, p), o in offsets.items()], asynchronous=True)
+        places = [TopicPartition(t, p, o) for (t, p), o in offsets.items()]
+        if places:
+            with contextlib.suppress(KafkaException):
+                self._consumer.commit(offsets=places, asynchronous=True)
 
     def close(self) -> None:
         """Leave the group."""

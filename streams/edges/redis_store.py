@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import ConnectionProblem, ReferenceMismatch
+from schemas.errors import ConnectionProblem, ReferenceMismatch, StateCorrupt
 from streams.engine.store import Commit, Head, Verdict
 
 if TYPE_CHECKING:
@@ -27,10 +27,36 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 """How long one command may take: longer than a Redis that rewrites its append-only file, shorter than a session time-out."""
 _PREFIX = "driftline:"
+_REMEDY = "restore Redis from its backup, or start a new group that reads the topics again"
+
+
+def _number(data: bytes, where: str) -> int:
+    try:
+        return int(data)
+    except ValueError:
+        raise StateCorrupt(f"{where}: {data[:40]!r} is no number", _REMEDY) from None
+
+
+def _times(data: bytes, where: str) -> tuple[int, int]:
+    try:
+        return msgspec.json.decode(data, type=tuple[int, int])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StateCorrupt(f"{where}: {data[:40]!r} is no pair of times", _REMEDY) from error
+
+
+_REMEDY = "start Redis, or correct redis.url in monitor.yaml"
+_REMEDIES = (
+    (redis.exceptions.OutOfMemoryError, "give Redis more memory (maxmemory)"),
+    (redis.exceptions.NoPermissionError, "give the user of redis.url the right to do it"),
+)
 
 
 class RedisStore:
-    """The store on one Redis. Every method raises ConnectionProblem when Redis does not answer as it should."""
+    """The store on one Redis.
+
+    Every method raises ConnectionProblem when Redis does not answer as it should, and StateCorrupt when it holds what
+    driftline never wrote.
+    """
 
     def __init__(self, url: str) -> None:
         """Connect lazily; retries are the caller's business, because a commit that may have happened must be recognised."""
@@ -46,9 +72,12 @@ class RedisStore:
         try:
             return call()
         except redis.RedisError as error:
+            if "WRONGTYPE" in str(error):  # waiting would not mend it
+                raise StateCorrupt(f"Redis holds something else under a key of driftline: {error}", _REMEDY) from error
             where = self._redis.connection_pool.connection_kwargs
             what = f"Redis at {where.get('host', 'a socket')}:{where.get('port', '')} did not do what it was asked: {error}"
-            raise ConnectionProblem(what, "start Redis, or correct redis.url in monitor.yaml") from error
+            remedy = next((r for kind, r in _REMEDIES if isinstance(error, kind)), _REMEDY)
+            raise ConnectionProblem(what, remedy) from error
 
     @staticmethod
     def _key(shard: str, *parts: object) -> str:
@@ -76,12 +105,12 @@ class RedisStore:
             return result
 
         sequence, body = self._ask(call)[1]
-        return Head(int(sequence or 0), body, token)
+        return Head(_number(sequence or b"0", f"{shard} head"), body, token)
 
     def peek(self, shard: str) -> Head:
         """Read the head."""
         found = self._ask(lambda: self._redis.hmget(self._key(shard, "head"), "sequence", "body", "token"))
-        return Head(int(found[0] or 0), found[1], (found[2] or b"").decode())
+        return Head(_number(found[0] or b"0", f"{shard} head"), found[1], (found[2] or b"").decode())
 
     def commit(self, commit: Commit) -> Verdict:
         """Run the script; the order of operations is that of the fields of ``Commit``."""
@@ -115,7 +144,7 @@ class RedisStore:
         """A range of the sorted set of starts."""
         key = self._key(shard, "cells", kind, model)
         found = self._ask(lambda: self._redis.zrangebyscore(key, first, f"({last}"))
-        return [int(f) for f in found]
+        return [_number(f, key) for f in found]
 
     def cells(self, wanted: Sequence[tuple[str, Cell]]) -> list[bytes | None]:
         """One pipeline of GETs, which a cluster can route."""
@@ -136,13 +165,20 @@ class RedisStore:
         """All segments of the join log."""
         names = sorted(n.decode() for n in self._ask(lambda: self._redis.smembers(self._key(shard, "segments"))))
         keys = [self._key(shard, "segment", n) for n in names]
-        found = self._ask(lambda: [self._redis.get(k) for k in keys])
-        return {n: data or b"" for n, data in zip(names, found, strict=True)}
+
+        def call() -> list[bytes | None]:
+            pipe = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipe.get(key)
+            found: list[bytes | None] = pipe.execute()
+            return found
+
+        return {n: data or b"" for n, data in zip(names, self._ask(call), strict=True)}
 
     def outbox(self, shard: str) -> dict[int, bytes]:
         """What waits to be published."""
         found = self._ask(lambda: self._redis.hgetall(self._key(shard, "outbox")))
-        return {int(k): v for k, v in found.items()}
+        return {_number(k, f"{shard} outbox"): v for k, v in found.items()}
 
     def progress(self, shards: Iterable[str]) -> list[bytes | None]:
         """One pipeline of HGETs."""
@@ -168,12 +204,12 @@ class RedisStore:
             pipe.hget(key, model)
             return pipe.execute()[1]
 
-        return msgspec.json.decode(self._ask(call), type=tuple[int, int])
+        return _times(self._ask(call), key)
 
     def model_starts(self, group: str) -> Mapping[str, tuple[int, int]]:
         """All starts of a group."""
-        found = self._ask(lambda: self._redis.hgetall(self._key(group, "starts")))
-        return {k.decode(): msgspec.json.decode(v, type=tuple[int, int]) for k, v in found.items()}
+        key = self._key(group, "starts")
+        return {k.decode(): _times(v, key) for k, v in self._ask(lambda: self._redis.hgetall(key)).items()}
 
     def pin_partitions(self, group: str, count: int) -> int:
         """Set if absent, then read."""
@@ -185,12 +221,13 @@ class RedisStore:
             pipe.hget(key, "partitions")
             return pipe.execute()[1]
 
-        return int(self._ask(call))
+        return _number(self._ask(call), key)
 
     def pinned_partitions(self, group: str) -> int | None:
         """Read the pin."""
-        found = self._ask(lambda: self._redis.hget(self._key(group, "pins"), "partitions"))
-        return None if found is None else int(found)
+        key = self._key(group, "pins")
+        found = self._ask(lambda: self._redis.hget(key, "partitions"))
+        return None if found is None else _number(found, key)
 
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:
         """The bytes under their hash, the version pointing to it; a version keeps the reference that it has."""

@@ -77,7 +77,7 @@ def retrain(
     reason = {
         "proposed": f"Approve to train a new version of {model.name}: {what}",
         "requested": f"Train a new version of {model.name}: {what}",
-        "cancelled": f"Nobody took it up before it expired: {what}",
+        "cancelled": f"Nobody took it up, or finished it, before it expired: {what}",
     }[verb]
     event = RetrainEvent(
         id=event_id("retrain-event", request.key, verb),
@@ -98,7 +98,7 @@ def retrain(
                 statistic=first.statistic,
                 value=first.value,
                 n=first.n,
-                reference_hash=model.reference.content_hash,
+                reference_hash=first.reference_hash,
                 config_hash=model.decision,
             ),
             alerts=[c.alert_id for c in request.causes],

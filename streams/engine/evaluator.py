@@ -74,6 +74,7 @@ class EvaluatorHead(msgspec.Struct):
     kept_from: int = 0
     windows: int = 0
     alerts: dict[str, int] = msgspec.field(default_factory=dict)
+    times: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,13 @@ class Evaluator:
         recorded: Callable[[], str],
         body: bytes | None = None,
     ) -> None:
-        """From its shard's last body, or new. Raises StateCorrupt or StateNewer."""
+        """From its shard's last body, or new. Raises StateCorrupt, StateNewer, or StateMismatch."""
         self.model, self.shards, self._group, self._topics, self._recorded = model, shards, group, topics, recorded
         self.shard = model_tag(f"{group}:{model.name}")
         where = f"{self.shard} head"
         self.head = EvaluatorHead() if body is None else snapshot.unpack(_HEAD, body, EvaluatorHead, where)
+        model.refuse_other_times(self.head.times, where)
+        self.head.times = model.times
         self.events: list[tuple[int, OutboxEvent]] = []
         self._through: dict[str, int] = {}
         self._put: list[tuple[Cell, bytes]] = []
@@ -229,15 +232,15 @@ class Evaluator:
         policy, time = self.head.policy, max(self.head.policy.through, 0)
         match command:
             case Approve():
-                request = retrain.command(policy, "approve", command.request)
+                request = retrain.command(policy, self.model, "approve", command.request)
                 if request is not None:
                     self._publish_requests([("requested", request, time)])
             case RetrainStarted():
-                request = retrain.command(policy, "started", command.request)
+                request = retrain.command(policy, self.model, "started", command.request)
             case RetrainFailed():
-                request = retrain.command(policy, "failed", command.request)
+                request = retrain.command(policy, self.model, "failed", command.request)
             case RetrainSucceeded():
-                request = retrain.command(policy, "succeeded", command.request)
+                request = retrain.command(policy, self.model, "succeeded", command.request)
                 if request is not None:
                     self._supersede(command.model_version, time)
         return request is not None

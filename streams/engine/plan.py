@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.performance import layout
 from schemas.config import FeatureSetConfig, ModelConfig, decision_hash
-from schemas.errors import ReferenceMismatch
+from schemas.errors import ReferenceMismatch, StateMismatch
 from streams.engine.dictionary import Columns
 from streams.engine.shape import HEADER, Shape, lay_out
 from streams.engine.truth import Truths
@@ -59,6 +59,27 @@ class Model:
     references: dict[str, Reference] = field(default_factory=dict)
     streams: dict[tuple[str, str], int] = field(default_factory=dict)
     stream_shapes: list[Shape] = field(default_factory=list)
+
+    @property
+    def times(self) -> dict[str, int]:
+        """What state is laid out by besides its reference, in ms: it cannot change under state that exists."""
+        return {
+            "windows.pane": self.pane,
+            "windows.size": self.window,
+            "windows.lateness": self.lateness,
+            "labels.maturity": self.maturity,
+            "labels.horizon": self.horizon,
+        }
+
+    def refuse_other_times(self, kept: dict[str, int], where: str) -> None:
+        """Raise StateMismatch when state was made with other panes, windows or horizons than the configuration has."""
+        for name, now in self.times.items():
+            before = kept.get(name, now)
+            if before != now:
+                what = (
+                    f"{where}: the state of {self.name!r} was made with {name} {before} ms, monitor.yaml says {now} ms"
+                )
+                raise StateMismatch(what, f"put {name} back, or monitor under a new model name or group")
 
     @property
     def labelled(self) -> bool:
@@ -126,11 +147,11 @@ class Plan:
     group: str
     models: tuple[Model, ...]
     future: int
+    by_name: dict[str, Model] = field(init=False)
 
-    @property
-    def by_name(self) -> dict[str, Model]:
-        """The models by name."""
-        return {m.name: m for m in self.models}
+    def __post_init__(self) -> None:
+        """Index the models by name."""
+        object.__setattr__(self, "by_name", {m.name: m for m in self.models})
 
 
 def compile_plan(

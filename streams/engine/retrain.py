@@ -34,6 +34,7 @@ class Cause(msgspec.Struct):
     incident: str
     version: str
     variant: str
+    reference_hash: str
     family: str
     since: int
     n: int
@@ -71,6 +72,7 @@ class Policy(msgspec.Struct):
     seen: list[Tick] = msgspec.field(default_factory=list)
     active: list[Cause] = msgspec.field(default_factory=list)
     flight: Request | None = None
+    expired: Request | None = None
     decided: list[int] = msgspec.field(default_factory=list)
     through: int = NOT_YET
 
@@ -90,6 +92,7 @@ def take(policy: Policy, model: Model, changes: list[Change]) -> None:
                     c.condition.incident,
                     c.stream.version,
                     c.stream.variant,
+                    c.evidence.reference_hash,
                     c.family,
                     c.since,
                     c.evidence.n,
@@ -132,11 +135,14 @@ def advance(policy: Policy, model: Model, through: int) -> list[tuple[Verb, Requ
 
 
 def _expire(policy: Policy, time: int) -> list[tuple[Verb, Request, int]]:
-    """A proposal nobody approved, or a request nobody took up, is over at its expiry."""
+    """A request is over at its expiry: nobody approved it, took it up, or said that it ended.
+
+    It is remembered until the next one, because a training that took too long may still succeed.
+    """
     flight = policy.flight
-    if flight is None or flight.state == "started" or time < flight.expires:
+    if flight is None or time < flight.expires:
         return []
-    policy.flight = None
+    policy.flight, policy.expired = None, flight
     flight.sequence += 1
     return [("cancelled", flight, flight.expires)]
 
@@ -161,24 +167,32 @@ def _decide(policy: Policy, model: Model, time: int) -> Request | None:
     return policy.flight
 
 
-def command(policy: Policy, verb: str, key: str) -> Request | None:
-    """Apply a command about the request in flight; returns it when the command fits, None when it names another.
+def command(policy: Policy, model: Model, verb: str, key: str) -> Request | None:
+    """Apply a command about a request; returns the request when the command fits, None when it changes nothing.
 
-    ``approve`` turns a proposal into a request, ``started`` takes it up, ``succeeded`` and ``failed`` end it.
+    ``approve`` turns a proposal into a request; ``started`` takes a request up, and gives it the time of ``retrain.expires``
+    once more; ``succeeded`` and ``failed`` end it. A proposal that nobody approved can only be approved. A request that
+    expired meanwhile can still succeed.
     """
     flight = policy.flight
     if flight is None or flight.key != key:
+        late = policy.expired
+        if verb != "succeeded" or late is None or late.key != key or late.state == "proposed":
+            return None
+        policy.expired, policy.active = None, []
+        return late
+    if (verb == "approve") != (flight.state == "proposed"):
         return None
     if verb == "approve":
-        if flight.state != "proposed":
-            return None
         flight.state = "requested"
         flight.sequence += 1
-        return flight
-    if verb == "started":
+    elif verb == "started":
+        config = model.config
+        if flight.state == "requested" and isinstance(config, ModelConfig) and config.retrain is not None:
+            flight.expires = max(flight.expires, policy.through + config.retrain.expires)
         flight.state = "started"
-        return flight
-    policy.flight = None
-    if verb == "succeeded":
-        policy.active = []
+    else:
+        policy.flight = None
+        if verb == "succeeded":
+            policy.active = []
     return flight

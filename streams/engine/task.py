@@ -86,7 +86,6 @@ class Task:
         self._label_idle = np.append(self._idle, self._idle.max(initial=0))
         self._window = np.array([m.window for m in models], np.int64)
         self._maturity = np.array([m.maturity for m in models], np.int64)
-        self._classes = [m.class_of_code() for m in models]
 
     # -- records ------------------------------------------------------------------------------------------------------
 

@@ -27,10 +27,16 @@ class ModelClock(msgspec.Struct):
     first: int
     unknown_features: int
     streams: list[tuple[str, str, str]]
+    classes: tuple[str, ...]
+    times: dict[str, int]
 
 
 class TaskHead(msgspec.Struct):
-    """The small state of a task, written whole with every commit."""
+    """The small state of a task, written whole with every commit.
+
+    ``segments`` and ``open`` say what else must be there (P5): the names of the join log's segments, and of each kind of cell
+    and model how early the earliest open cell starts and how many there are.
+    """
 
     offsets: dict[str, int]
     record_time: dict[str, int]
@@ -39,6 +45,8 @@ class TaskHead(msgspec.Struct):
     any_heard: int
     ledger: dict[str, dict[str, int]]
     journal: int
+    segments: list[str]
+    open: dict[str, dict[str, tuple[int, int]]]
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -64,6 +72,8 @@ def head_of(task: Task) -> TaskHead:
             int(task.first[i]),
             int(task.unknown_features[i]),
             [(*names[s], m.stream_shapes[s].hash) for s in task.own_streams[i]],
+            m.classes,
+            m.times,
         )
     ledger = task.outcomes()
     return TaskHead(
@@ -74,4 +84,19 @@ def head_of(task: Task) -> TaskHead:
         int(task.label_heard[-1]),
         ledger,
         task.journal,
+        sorted(task.join.segments),
+        _open_cells(task),
     )
+
+
+def _open_cells(task: Task) -> dict[str, dict[str, tuple[int, int]]]:
+    """What stays open once the ripe cells are closed: they are a prefix, so all that start later are open."""
+    ripe = set(task.ripe())
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for kind, group in task.open.items():
+        for m, at in group.open():
+            if (kind, m, at) not in ripe:
+                by_model = found.setdefault(kind, {})
+                first, count = by_model.get(task.plan.models[m].name, (at, 0))
+                by_model[task.plan.models[m].name] = min(first, at), count + 1
+    return found

@@ -14,8 +14,13 @@ from streams.engine.task import Task
 from streams.engine.task_head import HEAD, TaskHead
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from streams.engine.plan import Plan, References
     from streams.engine.store import Cell, Store
+    from streams.engine.task_head import ModelClock
+
+_RESTORE = "restore Redis from its backup, or start a new group that reads the topics again"
 
 
 def restore(
@@ -23,7 +28,8 @@ def restore(
 ) -> Task:
     """The task as its shard was last committed.
 
-    Raises StateCorrupt, StateNewer, or StateMismatch when a stream's panes were laid out by another reference.
+    Raises StateCorrupt, StateNewer, StateMissing when something that was committed is gone, or StateMismatch when panes were
+    laid out by another reference, or cut to other lengths.
     """
     task = Task(plan, shard, topics[0], topics[1] if len(topics) > 1 else None)
     head = snapshot.unpack(HEAD, body, TaskHead, f"{shard} head")
@@ -37,6 +43,10 @@ def restore(
         if model is None:
             task.parked[name] = clock  # no longer configured: it stays as it is, and goes on when it is put back
             continue
+        model.refuse_other_times(clock.times, f"{shard} head")
+        if clock.classes != model.classes:
+            what = f"{shard} head: the outcomes of {name!r} were counted for the classes {clock.classes}, now {model.classes}"
+            raise StateMismatch(what, "put task and positive_class back, or monitor under a new model name or group")
         i = model.index
         task.watermark[i], task.heard[i] = clock.watermark, clock.heard
         task.label_clock[i], task.label_heard[i] = clock.label_clock, clock.label_heard
@@ -44,18 +54,7 @@ def restore(
         if clock.begun[0] != NEVER:
             task.begun[i] = clock.begun
         task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
-        for own, (version, variant, shape) in enumerate(clock.streams):
-            s = model.stream(version, variant, references)
-            if s < 0:
-                what = f"{shard}: the tasks of one worker have more than {MAX_STREAMS} versions and variants of model {name!r}"
-                remedy = "run more workers, and correct the producer: a version should change when the model does"
-                raise StateMismatch(what, remedy)
-            if model.stream_shapes[s].hash != shape:
-                what = f"{shard}: the panes of model {name!r} version {version!r} were made with another reference"
-                remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
-                raise StateMismatch(what, remedy)
-            task.own_streams[i].append(s)
-            task.own[i, s], streams[i, own] = own, s
+        _load_streams(task, i, clock, references, streams)
     for topic, counts in head.ledger.items():
         if topic in task.ledger:
             task.ledger[topic].update(counts)
@@ -65,7 +64,42 @@ def restore(
         task.join.orphans = labels.pop(Outcome.ORPHAN, 0)
         task.join.remembered = labels.pop(Outcome.APPLIED, 0) + task.join.orphans + task.join.waiting
     _load_open(task, store)
+    _check_complete(head, task, store)
     return task
+
+
+def _load_streams(
+    task: Task, m: int, clock: ModelClock, references: References | None, streams: NDArray[np.int64]
+) -> None:
+    """Number the streams of a model as the shard has them: ``task.own`` one way, ``streams`` int64[models, 256] the other."""
+    model = task.plan.models[m]
+    for own, (version, variant, shape) in enumerate(clock.streams):
+        s = model.stream(version, variant, references)
+        if s < 0:
+            what = f"{task.shard}: the tasks of one worker have more than {MAX_STREAMS} versions and variants of {model.name!r}"
+            remedy = "run more workers, and correct the producer: a version should change when the model does"
+            raise StateMismatch(what, remedy)
+        if model.stream_shapes[s].hash != shape:
+            what = (
+                f"{task.shard}: the panes of model {model.name!r} version {version!r} were made with another reference"
+            )
+            remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
+            raise StateMismatch(what, remedy)
+        task.own_streams[m].append(s)
+        task.own[m, s], streams[m, own] = own, s
+
+
+def _check_complete(head: TaskHead, task: Task, store: Store) -> None:
+    """Raise StateMissing unless everything is there that the head says was committed with it."""
+    known = {s for s in head.segments if s.split(":")[1] in {"*", *task.plan.by_name}}
+    if lost := known - task.join.segments:
+        raise StateMissing(f"{task.shard}: segment {min(lost)} of the join log is gone", _RESTORE)
+    for kind, by_model in head.open.items():
+        for name, (first, count) in by_model.items():
+            found = len(store.starts(task.shard, kind, name, first, 1 << 62))
+            if found != count:
+                what = f"{task.shard} {kind} of {name}: {count} open panes were committed, {found} are there"
+                raise StateMissing(what, _RESTORE)
 
 
 def _load_open(task: Task, store: Store) -> None:
@@ -82,7 +116,7 @@ def _load_open(task: Task, store: Store) -> None:
     for (shard, (kind, name, at)), data in zip(wanted, store.cells(wanted), strict=True):
         where = f"{shard} {kind} of {name} at {at}"
         if data is None:
-            raise StateMissing(f"{where}: listed and gone", "restore Redis from its backup, or start a new group")
+            raise StateMissing(f"{where}: listed and gone", _RESTORE)
         model = task.plan.by_name[name]
         for entry in cells.decode(data, where):
             s = model.streams[entry.version, entry.variant]

@@ -7,6 +7,7 @@ bits of a number, or the hash of a text. A text that is the category text of a n
 from __future__ import annotations
 
 import math
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ def hash_texts(texts: Sequence[str]) -> NDArray[np.uint64]:
     if joined.isascii():  # one byte a character, so no text is looked at by itself
         data, sizes = joined.encode(), map(len, texts)
     else:
-        encoded = [t.encode("utf-8", "surrogatepass") for t in texts]
+        encoded = list(map(methodcaller("encode", "utf-8", "surrogatepass"), texts))
         data, sizes = b"".join(encoded), map(len, encoded)
     ends = np.cumsum(np.fromiter(sizes, np.int64, len(texts)))
     out = np.empty(len(texts), np.uint64)

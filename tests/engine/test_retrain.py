@@ -35,7 +35,19 @@ def cause(hours: float, name: str = "a", *, opened: bool = True, since: float | 
     """An alert that opened or resolved."""
     begun = int((hours if since is None else since) * HOUR)
     return Cause(
-        int(hours * HOUR), opened, name, f"incident {name}", "v1", "champion", "drift", begun, 100, "psi", 1.0, name
+        int(hours * HOUR),
+        opened,
+        name,
+        f"incident {name}",
+        "v1",
+        "champion",
+        "hash",
+        "drift",
+        begun,
+        100,
+        "psi",
+        1.0,
+        name,
     )
 
 
@@ -86,18 +98,18 @@ def test_an_approved_proposal_becomes_a_request_once_and_only_by_its_own_key() -
     policy, m = Policy(), model(approval="required")
     _feed(policy, [cause(1), tick(2)])
     [(_, proposed, _)] = retrain.advance(policy, m, 3 * HOUR)
-    assert retrain.command(policy, "approve", "another") is None
-    approved = retrain.command(policy, "approve", proposed.key)
+    assert retrain.command(policy, m, "approve", "another") is None
+    approved = retrain.command(policy, m, "approve", proposed.key)
     assert approved is not None
     assert (approved.state, approved.sequence) == ("requested", 2)
-    assert retrain.command(policy, "approve", proposed.key) is None
+    assert retrain.command(policy, m, "approve", proposed.key) is None
 
 
 def test_the_cool_down_counts_from_the_last_request() -> None:
     policy, m = Policy(), model(cooldown="4h")
     _feed(policy, [cause(1), tick(2)])
     [(_, request, _)] = retrain.advance(policy, m, 2 * HOUR)
-    retrain.command(policy, "failed", request.key)
+    retrain.command(policy, m, "failed", request.key)
     _feed(policy, [tick(3), tick(5.9), tick(6), tick(7)])
     assert [(v, t / HOUR) for v, _, t in retrain.advance(policy, m, 8 * HOUR)] == [("requested", 6)]
 
@@ -109,23 +121,43 @@ def test_no_more_requests_a_day_than_allowed() -> None:
     assert requested == [1, 2, 25, 26]
 
 
-def test_only_one_request_is_in_flight_and_a_started_one_does_not_expire() -> None:
+def test_only_one_request_is_in_flight() -> None:
     policy, m = Policy(), model(cooldown=0, max_per_day=100)
-    _feed(policy, [cause(1), tick(2)])
-    [(_, request, _)] = retrain.advance(policy, m, 3 * HOUR)
-    assert retrain.command(policy, "started", request.key) is not None
-    _feed(policy, [cause(4, "b"), *(tick(h) for h in range(5, 40))])
-    assert retrain.advance(policy, m, 50 * HOUR) == []
-    assert retrain.command(policy, "succeeded", request.key) is not None
-    assert (policy.flight, policy.active) == (None, [])
+    _feed(policy, [cause(1), tick(2), cause(3, "b"), *(tick(h) for h in range(4, 8))])
+    assert [verb for verb, _, _ in retrain.advance(policy, m, 7 * HOUR)] == ["requested"]
 
 
-def test_a_failed_training_leaves_its_causes_open_and_a_successful_one_does_not() -> None:
-    for verb, expected in (("failed", ["a"]), ("succeeded", [])):
-        policy = Policy()
+def test_a_request_that_was_taken_up_has_the_time_of_its_expiry_once_more() -> None:
+    for started, hours in ((False, 8), (True, 12)):
+        policy, m = Policy(), model(cooldown="3d", expires="6h")
         _feed(policy, [cause(1), tick(2)])
-        [(_, request, _)] = retrain.advance(policy, model(), 3 * HOUR)
-        retrain.command(policy, verb, request.key)
+        [(_, request, _)] = retrain.advance(policy, m, 6 * HOUR)
+        if started:
+            retrain.command(policy, m, "started", request.key)
+        _feed(policy, [tick(h) for h in range(7, 40)])
+        assert [(v, t / HOUR) for v, _, t in retrain.advance(policy, m, 40 * HOUR)] == [("cancelled", hours)]
+
+
+def test_a_proposal_that_nobody_approved_can_be_neither_started_nor_ended() -> None:
+    policy, m = Policy(), model(approval="required")
+    _feed(policy, [cause(1), tick(2)])
+    [(_, proposed, _)] = retrain.advance(policy, m, 3 * HOUR)
+    assert [retrain.command(policy, m, verb, proposed.key) for verb in ("started", "failed", "succeeded")] == [None] * 3
+
+
+def test_a_failed_training_leaves_its_causes_open_and_a_successful_one_does_not_even_when_it_took_too_long() -> None:
+    for verb, late, expected in (
+        ("failed", False, ["a"]),
+        ("succeeded", False, []),
+        ("failed", True, ["a"]),
+        ("succeeded", True, []),
+    ):
+        policy, m = Policy(), model(cooldown="1d", expires="6h")
+        _feed(policy, [cause(1), tick(2), tick(20)])
+        (_, request, _), *cancelled = retrain.advance(policy, m, (30 if late else 3) * HOUR)
+        assert len(cancelled) == late
+        retrain.command(policy, m, verb, request.key)
+        assert policy.flight is None
         assert [c.alert_id for c in policy.active] == expected
 
 

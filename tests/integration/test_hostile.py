@@ -12,16 +12,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import redis
 from confluent_kafka import KafkaError
 
 from detectors.reference import Reference
 from schemas.config import Config
-from schemas.errors import ConfigError, ConnectionProblem, StateMissing, TopicMissing
+from schemas.errors import ConfigError, ConnectionProblem, StateCorrupt, StateMismatch, StateMissing, TopicMissing
 from schemas.journal import ClockEntry
 from streams import logfile
 from streams.edges.kafka_log import KafkaLog
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
+from streams.edges.redis_store import RedisStore
 from streams.engine.records import batch_of
 from streams.engine.store import Commit, Verdict
 from streams.host import Host
@@ -54,6 +56,12 @@ def own(config: Config, store: MemoryStore, publisher: MemoryPublisher | None = 
     )
     made.claim("predictions", 0)
     return made
+
+
+def changed(config: Config, **settings: object) -> Config:
+    """The configuration with other settings of its first model."""
+    loans = config.models["loans"].model_copy(update=settings)
+    return config.model_copy(update={"models": {**config.models, "loans": loans}})
 
 
 def take(host: Host, topic: str, *values: bytes, first: int = 0) -> None:
@@ -139,6 +147,32 @@ def test_a_segment_of_the_join_log_that_is_listed_and_gone_is_said(tmp_path: Pat
     config, store = story.config(tmp_path), Forgetful()
     take(own(config, store), "predictions", event("p0"))
     with pytest.raises(StateMissing, match="segment p:loans"):
+        own(config, store)
+
+
+@pytest.mark.parametrize("lost", ["segments", "starts"])
+def test_what_was_committed_and_is_neither_there_nor_listed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    config, store = story.config(tmp_path), MemoryStore()
+    take(own(config, store), "predictions", event("p0"))
+    own(config, store)
+    monkeypatch.setattr(store, lost, lambda *_: {} if lost == "segments" else [])
+    with pytest.raises(StateMissing, match=r"is gone|1 open panes were committed, 0 are there"):
+        own(config, store)
+
+
+def test_an_evaluator_whose_head_is_gone_does_not_start_anew(tmp_path: Path) -> None:
+    config, store = story.config(tmp_path), MemoryStore()
+    host = own(config, store)
+    later = NOW + 60_000
+    host.take(batch_of("predictions", [(0, 0, NOW, event("p0")), (0, 1, later, event("p1", event_time=later))]))
+    host.commit(host.tasks["predictions", 0])
+    host.tick()
+    evaluator = host.evaluators["predictions", "loans"].shard.name
+    assert store.peek(evaluator).body is not None
+    store._shards[evaluator].body = None  # noqa: SLF001  # as if the key had been lost
+    with pytest.raises(StateMissing, match="evaluator's head is gone"):
         own(config, store)
 
 
@@ -263,3 +297,53 @@ def test_a_journal_of_topics_with_other_names_is_refused(tmp_path: Path) -> None
     rows = [_row(0), _row(0, "driftline.journal", msgspec.json.encode(entry).decode())]
     with pytest.raises(ConfigError, match="old-name"):
         Replay(story.config(tmp_path), logfile.read(_dump(tmp_path / "d.jsonl", rows))).run()
+
+
+@pytest.mark.parametrize(
+    ("key", "fields", "ask"),
+    [
+        ("{task:g:0}:head", {"sequence": "many"}, lambda store: store.claim("{task:g:0}", "mine")),
+        ("{task:g:0}:outbox", {"first": "x"}, lambda store: store.outbox("{task:g:0}")),
+        ("g:starts", {"loans": "never"}, lambda store: store.model_starts("g")),
+        ("g:pins", {"partitions": "some"}, lambda store: store.pin_partitions("g", 3)),
+    ],
+)
+def test_what_driftline_never_wrote_to_redis_is_a_typed_error(
+    redis_url: str, key: str, fields: dict[str, str], ask: Callable[[RedisStore], object]
+) -> None:
+    with redis.from_url(redis_url) as client:
+        client.hset(f"driftline:{key}", mapping=fields)
+    with pytest.raises(StateCorrupt, match=r"no number|no pair"):
+        ask(RedisStore(redis_url))
+
+
+@pytest.mark.parametrize("change", [{"pane": 1000}, {"size": 20_000}])
+def test_panes_of_another_length_are_not_mixed_with_new_ones(tmp_path: Path, change: dict[str, int]) -> None:
+    config, store = story.config(tmp_path), MemoryStore()
+    take(own(config, store), "predictions", event("p0"))
+    windows = config.models["loans"].windows.model_copy(update=change)
+    with pytest.raises(StateMismatch, match=r"windows\."):
+        own(changed(config, windows=windows), store)
+
+
+def test_outcomes_of_another_positive_class_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
+    config, store = story.config(tmp_path), MemoryStore()
+    take(own(config, store), "predictions", event("p0"))
+    with pytest.raises(StateMismatch, match="classes"):
+        own(changed(config, positive_class="no"), store)
+
+
+def test_the_rules_of_alerts_may_change_without_losing_state(tmp_path: Path) -> None:
+    config, store = story.config(tmp_path), MemoryStore()
+    take(own(config, store), "predictions", event("p0"))
+    alerts = config.models["loans"].alerts.model_copy(update={"cooldown": 1000})
+    host = own(changed(config, alerts=alerts), store)
+    take(host, "predictions", event("p1"), first=1)
+    assert ledger(host)["predictions"] == {"applied": 2}
+
+
+def test_a_key_of_another_type_is_a_typed_error_and_nothing_to_wait_for(redis_url: str) -> None:
+    with redis.from_url(redis_url) as client:
+        client.set("driftline:{task:g:0}:head", "x")
+    with pytest.raises(StateCorrupt, match="something else"):
+        RedisStore(redis_url).claim("{task:g:0}", "mine")

@@ -146,10 +146,13 @@ def test_a_worker_killed_at_random_moments_leaves_the_same_state_and_events(
     for attempt in range(12):
         before = workers.committed(config, PARTITIONS)
         with workers.worker(tmp_path, f"worker{attempt}") as process:
-            deadline = time.monotonic() + 30
-            while workers.committed(config, PARTITIONS) == before and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(chance.random() * 0.4)
+            if attempt == 0:  # owned, and nothing committed yet
+                workers.wait_until_shared(config, PARTITIONS, members=1)
+            else:
+                deadline = time.monotonic() + 30
+                while workers.committed(config, PARTITIONS) == before and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                time.sleep(chance.random() * 0.4)
             process.send_signal(signal.SIGKILL)
             process.wait(5)
         landed = workers.committed(config, PARTITIONS)

@@ -23,6 +23,11 @@ _UNREADABLE = [None, b"", b"{", b"[]", b"null", b'{"prediction_id": 1}', b"\xff\
 _SAMPLES = 150
 
 
+def _grid(seed: int) -> int:
+    """Half of the histories keep to multiples of 5 ms, which all rules are: there every limit is met exactly."""
+    return 5 if seed % 2 else 1
+
+
 def _step(random: Random) -> int:
     """How far record time moves: mostly a little, sometimes back, sometimes past every idle time or horizon."""
     kind = random.randrange(20)
@@ -42,10 +47,10 @@ def _id(random: Random, now: int) -> str:
 
 def predictions_of(seed: int, n: int) -> list[Prediction]:
     """One partition's first ``n`` predictions, in offset order."""
-    now, out = BASE, []
+    now, out, grid = BASE, [], _grid(seed)
     for offset in range(n):
         r = Random(f"prediction {seed} {offset}")
-        now += _step(r)
+        now += _step(r) // grid * grid
         if r.randrange(20) == 0:
             out.append(Prediction(offset, now, readable=False, id=str(r.randrange(len(_UNREADABLE)))))
             continue
@@ -64,7 +69,7 @@ def predictions_of(seed: int, n: int) -> list[Prediction]:
                 model=r.choice(["m1", "m1", "m2", "m2", "m2", "nobody"]),
                 version=r.choice(["v1", "v2"]),
                 variant=r.choice(["champion", "champion", "shadow"]),
-                event_time=now + r.choice([0, r.randrange(-12, 1), r.randrange(-40, 35)]),
+                event_time=now + r.choice([0, r.randrange(-12, 1), r.randrange(-40, 35)]) // grid * grid,
                 features=features,
                 prediction=r.choice(["yes", "no", "perhaps", None, 1]),
                 score=r.choice([None, 0.0, 0.29, 0.5, 1.0, 0.999, r.random()]),
@@ -75,10 +80,11 @@ def predictions_of(seed: int, n: int) -> list[Prediction]:
 
 def labels_of(seed: int, n: int) -> list[Label]:
     """One partition's first ``n`` labels, in offset order."""
-    now, out = BASE + Random(f"start {seed}").randrange(-60, 60), []
+    grid = _grid(seed)
+    now, out = BASE + Random(f"start {seed}").randrange(-60, 60) // grid * grid, []
     for offset in range(n):
         r = Random(f"label {seed} {offset}")
-        now += _step(r)
+        now += _step(r) // grid * grid
         if r.randrange(20) == 0:
             out.append(Label(offset, now, readable=False, id=str(r.randrange(len(_UNREADABLE)))))
             continue
@@ -89,7 +95,7 @@ def labels_of(seed: int, n: int) -> list[Label]:
                 now,
                 id=_id(r, now + r.randrange(-80, 40)),
                 label=r.choice(["yes", "yes", "no", "no", 1, True, "1"]),
-                event_time=None if own is None else now + own,
+                event_time=None if own is None else now + own // grid * grid,
                 model=r.choice([None, None, "m1", "m2", "m2", "nobody"]),
             )
         )
@@ -98,8 +104,7 @@ def labels_of(seed: int, n: int) -> list[Label]:
 
 _SIZE = st.one_of(st.integers(0, 12), st.integers(0, _SAMPLES))
 _SEED = st.integers(0, 1 << 32)
-PREDICTIONS = st.builds(predictions_of, _SEED, _SIZE)
-LABELS = st.builds(labels_of, _SEED, _SIZE)
+HISTORY = st.builds(lambda seed, n, m: (predictions_of(seed, n), labels_of(seed, m)), _SEED, _SIZE, _SIZE)
 """Every record is made of the seed and its place, so a failing history is shortened by cutting its end."""
 
 

@@ -172,9 +172,18 @@ def _labels(
 ) -> tuple[list[str], list[tuple[Label, int]], dict[str, int]]:
     """R4 and the several labels of R5; also the effective time of each remembered label."""
     clocks: dict[str | None, Clock] = {name: Clock() for name in (*rules, None)}
-    idle = {**{name: rule.idle for name, rule in rules.items()}, None: max(r.idle for r in rules.values())}
-    lateness = {**{n: r.lateness for n, r in rules.items()}, None: min(r.lateness for r in rules.values())}
-    memory = {**{n: r.horizon for n, r in rules.items()}, None: max(r.horizon for r in rules.values())}
+    idle: dict[str | None, int] = {
+        **{name: rule.idle for name, rule in rules.items()},
+        None: max(r.idle for r in rules.values()),
+    }
+    lateness: dict[str | None, int] = {
+        **{n: r.lateness for n, r in rules.items()},
+        None: min(r.lateness for r in rules.values()),
+    }
+    memory: dict[str | None, int] = {
+        **{n: r.horizon for n, r in rules.items()},
+        None: max(r.horizon for r in rules.values()),
+    }
     now = min((r.record_time for r in records), default=0)
     outcomes: list[str] = []
     kept: list[tuple[Label, int]] = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from tests.oracle import histories, join_oracle, panes
-from tests.oracle.histories import FUTURE, POSITIVE, RULES
+from tests.oracle.histories import BASE, FUTURE, POSITIVE, RULES
 from tests.oracle.join_oracle import Label, Prediction
 from tests.property.driver import STEPS, Driver, Step, reference
 
@@ -16,13 +17,13 @@ SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[Heal
 
 
 @SETTINGS
-@given(histories.PREDICTIONS, histories.LABELS, STEPS)
+@given(histories.HISTORY, STEPS)
 def test_every_record_and_every_count_is_the_oracles_however_the_log_is_cut_interleaved_and_interrupted(
-    predictions: list[Prediction], labels: list[Label], steps: list[Step]
+    history: tuple[list[Prediction], list[Label]], steps: list[Step]
 ) -> None:
-    driver = Driver(predictions, labels)
+    driver = Driver(*history)
     driver.run(steps)
-    expected = join_oracle.read(predictions, labels, RULES, FUTURE)
+    expected = join_oracle.read(*history, RULES, FUTURE)
 
     ledger = driver.task.outcomes()
     assert expected.ledger() == Counter(ledger["predictions"])
@@ -44,11 +45,11 @@ def test_every_record_and_every_count_is_the_oracles_however_the_log_is_cut_inte
 
 
 @SETTINGS
-@given(histories.PREDICTIONS, histories.LABELS, STEPS)
+@given(histories.HISTORY, STEPS)
 def test_a_restored_task_has_the_digest_of_the_one_that_committed_and_ends_like_one_that_never_stopped(
-    predictions: list[Prediction], labels: list[Label], steps: list[Step]
+    history: tuple[list[Prediction], list[Label]], steps: list[Step]
 ) -> None:
-    driver = Driver(predictions, labels)
+    driver = Driver(*history)
     for step in steps:
         driver.take(step.topic, step.size)
         if step.commit:
@@ -59,9 +60,45 @@ def test_a_restored_task_has_the_digest_of_the_one_that_committed_and_ends_like_
         elif step.crash:
             driver.start()
     driver.run([])
-    undisturbed = Driver(predictions, labels)
+    undisturbed = Driver(*history)
     undisturbed.run([])
     assert undisturbed.digest() == driver.digest()
+
+
+def test_a_label_is_never_forgotten_before_the_prediction_that_it_labelled() -> None:
+    rule = RULES["m1"]
+    span = rule.horizon // 8  # a segment's; entries leave by whole segments
+    ends = (
+        rule.horizon + span // 2 + 1
+    )  # the prediction is in the segment that just stays, the label in the one that just goes
+    label_time = next(t for t in range(BASE, BASE + span) if (t + ends - rule.horizon) % span == 0)
+    now = label_time + ends + rule.horizon + rule.pane + rule.lateness
+    answer = Prediction(0, label_time, id="a", model="m1", version="v1", event_time=label_time + rule.horizon)
+    answer = replace(answer, record_time=answer.event_time)
+    history = (
+        [answer, replace(answer, offset=1, id="b", event_time=now, record_time=now)],
+        [
+            Label(0, label_time, id="a", label="yes", model="m1", event_time=label_time),
+            Label(1, now, id="c", label="yes", model="m1", event_time=now),
+        ],
+    )
+    driver = Driver(*history)
+    driver.run([])
+    assert driver.task.outcomes()["labels"]["applied"] == 1
+    before = driver.digest()
+    driver.start()
+    assert before == driver.digest()
+
+
+def test_the_digest_of_a_task_does_not_depend_on_what_else_its_process_has_met() -> None:
+    history = histories.predictions_of(7, 80), histories.labels_of(7, 80)
+    alone, among_others = Driver(*history), Driver(*history)
+    for model in among_others.task.plan.models:
+        for version in ("v0", "v1 of another partition", "v3"):
+            model.stream(version, "champion", None)
+    alone.run([])
+    among_others.run([])
+    assert alone.digest() == among_others.digest()
 
 
 def _behind(expected: join_oracle.Result, model: str | None) -> int | None:

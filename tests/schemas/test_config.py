@@ -107,6 +107,7 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, object]) -> None:
         {"models": {}},
         {"models": {"a b": MODEL}},
         {"models": {"x" * 101: MODEL}},
+        {"feature_sets": {"fraud": {"reference": "r.json"}}},  # one name, two evaluators
         {"group": "a/b"},
         {"kafka": {}},
         {"kafka": {"bootstrap.servers": "k:9092", "enable.auto.commit": False}},

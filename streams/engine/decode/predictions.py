@@ -53,7 +53,6 @@ class PredictionDecoder:
         for struct in structs:
             union = union | struct
         self._decode = msgspec.json.Decoder(union).decode
-        self._class_of_code = [m.class_of_code() for m in self._plan.models]
 
     def decode(self, values: Sequence[bytes | None]) -> PredictionColumns:
         """The columns of a batch. Never raises for what is in a record."""
@@ -224,7 +223,7 @@ class _Batch:
         self.model = np.full(n, NO_MODEL, np.int32)
         self.stream = np.zeros(n, np.int32)
         self.time = np.zeros(n, np.int64)
-        self.ids: list[Any] = [""] * n
+        self.key = np.ones(n, np.uint64)
         self.klass = np.zeros(n, np.int64)
         self.answer = np.full(n, np.nan)
         self.groups = groups
@@ -245,11 +244,7 @@ class _Batch:
         if not len(rows):
             return
         self.model[rows], self.stream[rows], self.time[rows] = model.index, stream, time
-        if len(rows) == self.n:
-            self.ids = list(ids)
-        else:
-            for row, name in zip(rows.tolist(), ids, strict=True):
-                self.ids[row] = name
+        self.key[rows] = hash_texts(ids)
         if unknown.any():
             self.unknown.setdefault(model.index, np.zeros(self.n, np.int64))[rows] = unknown
         self.groups[model.index].append((rows, values))
@@ -271,11 +266,10 @@ class _Batch:
                 rows, values = rows[order], values[order]
             features[m] = FeatureRows(rows, values)
             self._answers(plan.models[m], rows, values)
-        key = hash_texts(self.ids)
         answer = self.answer.view(np.uint64)
         self.rejected.sort(key=lambda r: r.row)
         return PredictionColumns(
-            self.model, self.stream, self.time, key, self.klass, answer, features, self.rejected, self.unknown
+            self.model, self.stream, self.time, self.key, self.klass, answer, features, self.rejected, self.unknown
         )
 
     def _answers(self, model: Model, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
