@@ -32,6 +32,8 @@ Variant = Literal["champion", "challenger", "canary", "shadow"]
 """The part that a model version plays beside the others."""
 
 _Id = Annotated[str, Meta(min_length=1)]
+MAX_VERSION = 256
+"""Characters of a version's name: it stands in every commit and in every event about it."""
 _Time = Annotated[int | str, Meta(description="Milliseconds since 1970-01-01T00:00:00Z, or RFC 3339 with an offset.")]
 
 
@@ -40,7 +42,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 
     prediction_id: Annotated[_Id, Meta(description="Names this answer; its label will carry the same. Record key.")]
     model: Annotated[_Id, Meta(description="The model's name in monitor.yaml.")]
-    model_version: Annotated[_Id, Meta(description="Which version of the model answered.")]
+    model_version: Annotated[
+        str, Meta(min_length=1, max_length=MAX_VERSION, description="Which version of the model answered.")
+    ]
     event_time: _Time
     features: Annotated[dict[str, Scalar], Meta(description="What the model saw; null is a missing value.")] = (
         msgspec.field(default_factory=dict)

@@ -18,8 +18,6 @@ from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from streams.engine.evaluator import Evaluator
     from streams.engine.store import Store
     from streams.engine.task import Task
@@ -83,29 +81,15 @@ def _task(task: Task) -> dict[str, bytes]:
         lines = []
         for m, at in task.open[kind].open():
             model = task.plan.models[m]
-            names = list(model.streams)
+            names = task.streams.names[m]
             for s, vector in task.open[kind].vectors(m, at):
                 lines.append(f"{model.name}/{names[s]}/{at}".encode() + b":" + vector.astype("<i8").tobytes())
         out[kind] = b"\n".join(sorted(lines))
     for name, table in (("predictions", task.join.predictions), ("labels", task.join.labels)):
-        entries = table.occupied().copy()
-        if name == "predictions":
-            _rank_streams(task, entries)
+        entries = table.occupied()
         rows = entries[np.lexsort(entries.T[::-1])] if len(entries) else entries
         out[f"{name} table"] = rows.astype("<u8").tobytes()
     return out
-
-
-def _rank_streams(task: Task, entries: NDArray[np.uint64]) -> None:
-    """Number the task's streams by the order of their names: a process numbers all it meets, in the order it meets them."""
-    for model in task.plan.models:
-        names = list(model.streams)
-        rank = np.zeros(len(names), np.uint64)
-        for number, stream in enumerate(sorted(task.own_streams[model.index], key=names.__getitem__)):
-            rank[stream] = number
-        mine = ((entries[:, 3] >> np.uint64(12)) & np.uint64(0xFFF)) == model.index
-        at = (entries[mine, 3] >> np.uint64(24)).astype(np.int64) & 0xFF
-        entries[mine, 3] = entries[mine, 3] & ~np.uint64(0xFF << 24) | (rank[at] << np.uint64(24))
 
 
 def _evaluator(evaluator: Evaluator, store: Store) -> dict[str, bytes]:

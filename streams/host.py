@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from schemas.errors import PartitionCountChanged, StateMissing
+from schemas.errors import DeadLetterReason, PartitionCountChanged, StateMissing
 from schemas.identifiers import model_tag, task_tag
 from schemas.journal import ClockEntry, CommandEntry, Entry, StartEntry, to_event
 from schemas.outbox import OutboxEvent
 from streams.engine import snapshot
+from streams.engine.columns import Rejected
 from streams.engine.decode import LabelDecoder, PredictionDecoder
 from streams.engine.evaluator import DRIFT_RESULTS, Cursors, Evaluator
 from streams.engine.kernels.clock import NEVER
@@ -27,6 +28,7 @@ from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.task import Task
 from streams.engine.task_head import Progress
 from streams.engine.task_restore import restore
+from streams.engine.task_streams import MAX_STREAMS
 from streams.owned import OwnedEvaluator, OwnedTask, evaluator_partition
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ PREDICTIONS, FEATURE_EVENTS = "predictions", "features"
 """The two groups of co-partitioned topics: {predictions, labels} and {features}."""
 _TIMED = 4096
 """Durations of commits that wait to be scraped; where nobody scrapes, the oldest are forgotten."""
+_TOO_MANY = f"this partition has seen {MAX_STREAMS} versions and variants of the model; a version should change when the model does"
 
 
 class Host:
@@ -193,7 +196,8 @@ class Host:
             columns = self._decoders[group].decode(batch.values)
             rejected = columns.rejected
             for owned, first, last in runs:
-                owned.task.predictions(columns, first, last, batch.offset, batch.timestamp_ms)
+                refused = owned.task.predictions(columns, first, last, batch.offset, batch.timestamp_ms)
+                rejected = rejected + [Rejected(row, DeadLetterReason.TOO_MANY_STREAMS, _TOO_MANY) for row in refused]
         for owned, _, _ in runs:
             owned.dirty = True
         for bad in rejected:

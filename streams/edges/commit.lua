@@ -10,8 +10,32 @@ local head = redis.call('HMGET', KEYS[1], 'token', 'sequence', 'commit')
 if head[1] ~= ARGV[1] then return 'lost' end
 if head[3] == ARGV[3] then return 'done' end
 if (head[2] or '0') ~= ARGV[2] then return 'conflict' end
-redis.call('HSET', KEYS[1], 'sequence', tostring(tonumber(ARGV[2]) + 1), 'commit', ARGV[3], 'body', ARGV[4], 'progress', ARGV[5])
+-- A script that fails midway keeps what it has written, so everything that can fail is looked at before the first write.
+local step = {P = 5, D = 4, A = 4, C = 3, O = 3, K = 2}
+local function expect(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind)
+  end
+end
 local i = 6
+local wrong = expect(KEYS[2], 'hash') or expect(KEYS[3], 'set')
+while i <= #ARGV and not wrong do
+  local op = ARGV[i]
+  if op == 'P' or op == 'D' then
+    wrong = expect(KEYS[tonumber(ARGV[i + 1])], 'string') or expect(KEYS[tonumber(ARGV[i + 2])], 'zset')
+  elseif op == 'A' then
+    local key = KEYS[tonumber(ARGV[i + 1])]
+    wrong = expect(key, 'string')
+    if not wrong and redis.call('STRLEN', key) + #ARGV[i + 3] > 536870912 then
+      wrong = redis.error_reply('FULL ' .. key .. ' would be longer than 512 MB: shorten labels.horizon, or use more partitions')
+    end
+  end
+  i = i + step[op]
+end
+if wrong then return wrong end
+redis.call('HSET', KEYS[1], 'sequence', tostring(tonumber(ARGV[2]) + 1), 'commit', ARGV[3], 'body', ARGV[4], 'progress', ARGV[5])
+i = 6
 while i <= #ARGV do
   local op = ARGV[i]
   if op == 'P' then

@@ -35,7 +35,6 @@ ANY = -1
 _GROUPS = 1 << 12
 _OLDEST = np.iinfo(np.int64).min
 _JOINED = np.uint64(1)
-_STREAM_FIELD = np.uint64(0xFF << 24)
 _BLOCK = struct.Struct("<II")
 
 
@@ -106,11 +105,10 @@ class Join:
         klass: NDArray[np.int64],
         answer: NDArray[np.uint64],
         status: NDArray[np.int8],
-        own_stream: NDArray[np.int64],
     ) -> NDArray[np.uint64]:
         """Remember the rows whose status is on time, mark repeated ones, and return the outcomes of labels that waited.
 
-        ``own_stream`` int64[models, 256] renames streams to the shard's own numbers for the log.
+        ``stream`` is the task's own number.
         """
         self.predictions.room_for(len(key), PREDICTION_SHIFT)
         fresh = np.zeros(len(key), np.uint8)
@@ -135,7 +133,7 @@ class Join:
             entries = np.empty((len(rows), kernel.WORDS), np.uint64)
             m = model[rows].astype(np.int64)
             entries[:, 0], entries[:, 1], entries[:, 2] = key[rows], event_time[rows].view(np.uint64), answer[rows]
-            named = (klass[rows] << 1) | (m << PREDICTION_SHIFT) | (own_stream[m, stream[rows]] << 24)
+            named = (klass[rows] << 1) | (m << PREDICTION_SHIFT) | (stream[rows].astype(np.int64) << 24)
             entries[:, 3] = named.view(np.uint64)
             self._log("p", m, event_time[rows], entries)
         first = out[out[:, 10] & _JOINED == 0]
@@ -244,8 +242,8 @@ class Join:
         limits[at] = max(limits[at], limit)
         return bool(moved)
 
-    def load(self, segments: dict[str, bytes], stream: NDArray[np.int64], where: str) -> None:
-        """Fill empty tables from the log; ``stream`` int64[models, 256] turns the shard's numbers into the process's.
+    def load(self, segments: dict[str, bytes], where: str) -> None:
+        """Fill empty tables from the log.
 
         Raises StateCorrupt when a block's checksum or length is wrong, StateMissing when a listed segment has no bytes.
         """
@@ -264,9 +262,6 @@ class Join:
             m = ANY if name == "*" else self._names.index(name)
             shift, group = (PREDICTION_SHIFT, m) if side == "p" else (LABEL_SHIFT, m + 1)
             meta = entries[:, 3] & ~np.uint64(0xFFF << shift) | np.uint64(group << shift)
-            if side == "p":
-                own = ((meta & _STREAM_FIELD) >> np.uint64(24)).astype(np.int64)
-                meta = meta & ~_STREAM_FIELD | (stream[m, own] << 24).view(np.uint64)
             entries[:, 3] = meta
             sides[side].append(entries if side == "p" else _latest(entries))
             self.segments.add(segment)

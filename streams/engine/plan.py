@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from detectors.reference import Reference
 
-MAX_STREAMS = 250
-"""Versions x variants of one model that one task follows: more is a producer's mistake (a timestamp as the version)."""
+MOST_STREAMS = 1 << 16
+"""Versions x variants of one model that a process can tell apart; a task takes far fewer (``task_streams.MAX_STREAMS``)."""
 REGRESSION, BINARY = 0, 2
 """``Model.task_code``: the number of classes, none for a regression."""
 
@@ -58,6 +58,7 @@ class Model:
     shapes: dict[str, Shape] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     streams: dict[tuple[str, str], int] = field(default_factory=dict)
+    stream_names: list[tuple[str, str]] = field(default_factory=list)
     stream_shapes: list[Shape] = field(default_factory=list)
 
     @property
@@ -112,13 +113,14 @@ class Model:
         return self.shapes[reference.shape_hash]
 
     def stream(self, version: str, variant: str, references: References | None) -> int:
-        """The index of a stream, made when it is new (its reference is looked up then); -1 beyond ``MAX_STREAMS``."""
+        """The index of a stream, made when it is new (its reference is looked up then); -1 beyond ``MOST_STREAMS``."""
         at = self.streams.get((version, variant))
         if at is None:
-            if len(self.streams) >= MAX_STREAMS:
+            if len(self.streams) >= MOST_STREAMS:
                 return -1
             own = references.reference_for(self.name, version) if references is not None else None
             at = self.streams[version, variant] = len(self.streams)
+            self.stream_names.append((version, variant))
             self.stream_shapes.append(self.default if own is None else self.add_reference(own))
         return at
 

@@ -27,6 +27,7 @@ from streams.engine.kernels.fold import add_outcomes, fold
 from streams.engine.shape import HEADER
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.task_head import HEAD, Progress, head_of
+from streams.engine.task_streams import TaskStreams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,6 @@ _STATUS = {
     joins.DUPLICATE: Outcome.DUPLICATE,
     joins.CONFLICT: Outcome.CONFLICT,
 }
-_MAX_STREAMS = 256
 
 
 class Task:
@@ -68,11 +68,10 @@ class Task:
         self.parked: dict[str, ModelClock] = {}  # of models that are not configured now, so that they can come back
         self.first = np.full(n, -NEVER)
         self.unknown_features = np.zeros(n, np.int64)
-        self.own_streams: list[list[int]] = [[] for _ in models]
-        self.own = np.zeros((max(1, n), _MAX_STREAMS), np.int64)
+        self.streams = TaskStreams(plan)
         self.join = Join(plan)
         self.open = {
-            FEATURES: cells.Cells(lambda m, s: models[m].stream_shapes[s].width),
+            FEATURES: cells.Cells(lambda m, s: self.streams.shapes[m][s].width),
             ARRIVALS: cells.Cells(lambda m, _s: models[m].arrival_width),
             PERFORMANCE: cells.Cells(lambda m, _s: models[m].performance_width),
         }
@@ -96,12 +95,15 @@ class Task:
         last: int,
         offset: NDArray[np.int64],
         record_time: NDArray[np.int64],
-    ) -> None:
-        """Take the rows first..last-1 of a decoded batch: one partition's records, in offset order."""
+    ) -> list[int]:
+        """Take the rows first..last-1 of a decoded batch: one partition's records, in offset order.
+
+        Returns the rows (of the batch) of streams beyond ``MAX_STREAMS``: dead letters, counted as such.
+        """
         topic = self.topics[0]
         part = slice(first, last)
-        model, event_time = columns.model[part], columns.event_time[part]
-        stream = columns.stream[part]
+        event_time = columns.event_time[part]
+        model, stream, refused = self.streams.admit(columns.model[part], columns.stream[part])
         offset, record_time = offset[part], record_time[part]
         status = np.empty(last - first, np.int8)
         self.record_time[topic] = clocks.advance(
@@ -119,8 +121,6 @@ class Task:
             status,
         )
         self.offsets[topic] = int(offset[-1]) + 1
-        known = np.flatnonzero(model >= 0)
-        self._name_streams(model[known], stream[known])
         self._begin(model, event_time, record_time, status)
         if len(self.topics) > 1:
             outcomes = self.join.add_predictions(
@@ -131,7 +131,6 @@ class Task:
                 columns.klass[part],
                 columns.answer[part],
                 status,
-                self.own,
             )
             self._add_outcomes(outcomes)
         applied = np.flatnonzero(status == 0)
@@ -145,6 +144,7 @@ class Task:
         self._count(topic, model, status)
         for index, unknown in columns.unknown.items():
             self.unknown_features[index] += int(unknown[part].sum())
+        return [first + row for row in refused]
 
     def _fold(
         self,
@@ -161,7 +161,7 @@ class Task:
             low, high = np.searchsorted(group.rows, (first, last))
             local = group.rows[low:high] - first
             at = np.flatnonzero(status[local] == 0)
-            shapes = self.plan.models[m].stream_shapes
+            shapes = self.streams.shapes[m]
             for s in np.unique(stream[local[at]]).tolist():
                 shape = shapes[s]
                 mine = at[stream[local[at]] == s]
@@ -270,14 +270,6 @@ class Task:
             if m not in self.begun:
                 row = int(np.flatnonzero((model == m) & (status != clocks.FUTURE))[0])
                 self.begun[m] = int(event_time[row]), int(record_time[row])
-
-    def _name_streams(self, model: NDArray[np.int32], stream: NDArray[np.int32]) -> None:
-        """Give streams met for the first time here their number in this shard."""
-        for packed in np.unique(model.astype(np.int64) << 8 | stream).tolist():
-            m, s = packed >> 8, packed & 0xFF
-            if s not in self.own_streams[m]:
-                self.own[m, s] = len(self.own_streams[m])
-                self.own_streams[m].append(s)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -398,11 +390,10 @@ class Task:
         self._dropped.append((kind, model, start))
 
     def _cell(self, kind: str, m: int, at: int) -> bytes:
-        model = self.plan.models[m]
-        names = list(model.streams)
+        names, shapes = self.streams.names[m], self.streams.shapes[m]
         return cells.encode(
             [
-                snapshot.Entry(*names[s], model.stream_shapes[s].hash, snapshot.pack_vector(vector))
+                snapshot.Entry(*names[s], shapes[s].hash, snapshot.pack_vector(vector))
                 for s, vector in self.open[kind].vectors(m, at)
             ]
         )

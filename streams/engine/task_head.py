@@ -60,7 +60,6 @@ def head_of(task: Task) -> TaskHead:
     """The small state of a task as it stands."""
     models = dict(task.parked)
     for m in task.plan.models:
-        names = list(m.streams)
         i = m.index
         models[m.name] = ModelClock(
             int(task.watermark[i]),
@@ -71,7 +70,7 @@ def head_of(task: Task) -> TaskHead:
             task.begun.get(i, (NEVER, NEVER)),
             int(task.first[i]),
             int(task.unknown_features[i]),
-            [(*names[s], m.stream_shapes[s].hash) for s in task.own_streams[i]],
+            [(*n, s.hash) for n, s in zip(task.streams.names[i], task.streams.shapes[i], strict=True)],
             m.classes,
             m.times,
         )

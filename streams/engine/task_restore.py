@@ -9,13 +9,10 @@ import numpy as np
 from schemas.errors import Outcome, StateMismatch, StateMissing
 from streams.engine import cells, snapshot
 from streams.engine.kernels.clock import NEVER
-from streams.engine.plan import MAX_STREAMS
 from streams.engine.task import Task
 from streams.engine.task_head import HEAD, TaskHead
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from streams.engine.plan import Plan, References
     from streams.engine.store import Cell, Store
     from streams.engine.task_head import ModelClock
@@ -37,7 +34,6 @@ def restore(
     task.record_time.update({t: o for t, o in head.record_time.items() if t in task.record_time})
     task.journal = head.journal
     task.label_clock[-1], task.label_heard[-1] = head.any_clock, head.any_heard
-    streams = np.zeros_like(task.own)
     for name, clock in head.models.items():
         model = plan.by_name.get(name)
         if model is None:
@@ -54,12 +50,12 @@ def restore(
         if clock.begun[0] != NEVER:
             task.begun[i] = clock.begun
         task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
-        _load_streams(task, i, clock, references, streams)
+        _load_streams(task, i, clock, references)
     for topic, counts in head.ledger.items():
         if topic in task.ledger:
             task.ledger[topic].update(counts)
     if len(topics) > 1:
-        task.join.load(store.segments(shard), streams, shard)
+        task.join.load(store.segments(shard), shard)
         labels = task.ledger[topics[1]]
         task.join.orphans = labels.pop(Outcome.ORPHAN, 0)
         task.join.remembered = labels.pop(Outcome.APPLIED, 0) + task.join.orphans + task.join.waiting
@@ -68,25 +64,18 @@ def restore(
     return task
 
 
-def _load_streams(
-    task: Task, m: int, clock: ModelClock, references: References | None, streams: NDArray[np.int64]
-) -> None:
-    """Number the streams of a model as the shard has them: ``task.own`` one way, ``streams`` int64[models, 256] the other."""
+def _load_streams(task: Task, m: int, clock: ModelClock, references: References | None) -> None:
+    """Number the streams of a model as they were."""
     model = task.plan.models[m]
-    for own, (version, variant, shape) in enumerate(clock.streams):
-        s = model.stream(version, variant, references)
-        if s < 0:
-            what = f"{task.shard}: the tasks of one worker have more than {MAX_STREAMS} versions and variants of {model.name!r}"
-            remedy = "run more workers, and correct the producer: a version should change when the model does"
-            raise StateMismatch(what, remedy)
-        if model.stream_shapes[s].hash != shape:
+    for version, variant, shape in clock.streams:
+        stream = model.stream(version, variant, references)
+        if model.stream_shapes[stream].hash != shape:
             what = (
                 f"{task.shard}: the panes of model {model.name!r} version {version!r} were made with another reference"
             )
             remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
             raise StateMismatch(what, remedy)
-        task.own_streams[m].append(s)
-        task.own[m, s], streams[m, own] = own, s
+        task.streams.add(m, stream)
 
 
 def _check_complete(head: TaskHead, task: Task, store: Store) -> None:
@@ -119,5 +108,5 @@ def _load_open(task: Task, store: Store) -> None:
             raise StateMissing(f"{where}: listed and gone", _RESTORE)
         model = task.plan.by_name[name]
         for entry in cells.decode(data, where):
-            s = model.streams[entry.version, entry.variant]
+            s = task.streams.number(model.index, (entry.version, entry.variant))
             task.open[kind].put(model.index, at, s, snapshot.unpack_vector(entry.vector), where)

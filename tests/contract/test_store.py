@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import redis
 
-from schemas.errors import CommitConflict, ConnectionProblem, OwnershipLost, ReferenceMismatch
+from schemas.errors import CommitConflict, ConnectionProblem, OwnershipLost, ReferenceMismatch, StateCorrupt
 from streams.edges.memory_store import MemoryStore
 from streams.edges.redis_store import RedisStore
 from streams.engine.shard import Shard
@@ -304,3 +304,25 @@ def test_a_redis_that_is_not_there_is_a_connection_problem_with_a_remedy() -> No
     store = RedisStore("redis://127.0.0.1:1/0")
     with pytest.raises(ConnectionProblem, match=r"127\.0\.0\.1:1.*redis\.url"):
         store.claim(SHARD, "me")
+
+
+@pytest.mark.parametrize("broken", ["cell", "index", "segment", "outbox"])
+def test_a_commit_that_fails_midway_writes_nothing_at_all(redis_url: str, broken: str) -> None:
+    store, client = RedisStore(redis_url), redis.from_url(redis_url)
+    store.claim(SHARD, "me")
+    key, other = {
+        "cell": (f"driftline:{SHARD}:cell:{FEATURES}:m:2", "hset"),
+        "index": (f"driftline:{SHARD}:cells:{FEATURES}:m", "set"),
+        "segment": (f"driftline:{SHARD}:segment:p:m:1", "hset"),
+        "outbox": (f"driftline:{SHARD}:outbox", "set"),
+    }[broken]
+    client.set(key, "something else") if other == "set" else client.hset(key, "something", "else")
+    before = _dump(redis_url)
+    commit = Commit(SHARD, "me", 0, "first", b"body", b"progress")
+    commit.put += [((FEATURES, "m", 1), b"one"), ((FEATURES, "m", 2), b"two")]
+    commit.append.append(("p:m:1", b"entries"))
+    commit.outbox.append((1, b"event"))
+    for _ in range(2):  # the second time, too: the first must not look as if it had been done
+        with pytest.raises(StateCorrupt, match="WRONGTYPE"):
+            store.commit(commit)
+        assert _dump(redis_url) == before

@@ -28,9 +28,7 @@ PARTITIONS = 2
 pytestmark = pytest.mark.kafka
 
 
-def set_up(
-    kafka: KafkaService, redis_url: str, topics: TopicMaker, folder: Path, model: dict[str, object]
-) -> Config:
+def set_up(kafka: KafkaService, redis_url: str, topics: TopicMaker, folder: Path, model: dict[str, object]) -> Config:
     """A configuration with topics of its own; ``model`` overrides parts of the story's model."""
     keep = {"retention.ms": "-1", "message.timestamp.after.max.ms": "9223372036854775807"}
     names = {half: topics(half, partitions=PARTITIONS, config=keep) for half in ("predictions", "labels", "features")}
@@ -65,7 +63,9 @@ def replayed_alike(config: Config, folder: Path) -> None:
     dump(config, folder / "dump.jsonl")
     replay = Replay(config, logfile.read(folder / "dump.jsonl"))
     replay.run()
-    live = workers.events_by_id(bootstrap, config.topics.alerts) | workers.events_by_id(bootstrap, config.topics.retrain)
+    live = workers.events_by_id(bootstrap, config.topics.alerts) | workers.events_by_id(
+        bootstrap, config.topics.retrain
+    )
     assert {e.event_id: payload(e.value) for e in replay.events} == live
     assert list(replay.windows()) == list(window_records(host.store, host))
     assert digest(replay.store, replay.host) == digest(host.store, host)

@@ -157,7 +157,7 @@ class PredictionDecoder:
             elif bad_time[i]:
                 what = DeadLetterReason.BAD_EVENT_TIME, "event_time is no time between 1970 and 2200"
             else:
-                names = "model versions and variants"
+                names = "model versions and variants in all"
                 what = DeadLetterReason.TOO_MANY_STREAMS, f"model {model.name!r} has too many {names}: {versions[i]!r}"
             batch.rejected.append(Rejected(int(rows[i]), *what))
         return ok

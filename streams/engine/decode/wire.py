@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.events import Scalar, Variant
+from schemas.events import MAX_VERSION, Scalar, Variant
 
 if TYPE_CHECKING:
     from streams.engine.plan import Model
@@ -68,7 +68,7 @@ class Wire:
             )
         fields = [
             ("id", str),
-            ("model_version", str),
+            ("model_version", Annotated[str, Meta(max_length=MAX_VERSION)]),
             ("event_time", int | str),
             ("features", inner, msgspec.field(default_factory=inner)),
             ("prediction", self._type_of("prediction"), None),
