@@ -9,6 +9,7 @@ from confluent_kafka import Consumer
 
 from schemas.errors import ConnectionProblem, DriftlineError, PermissionMissing, TopicMissing
 from streams.edges.kafka_log import client_settings, partition_counts
+from streams.edges.kafka_topics import untrusted_times
 from streams.edges.redis_store import RedisStore
 from streams.host import FEATURE_EVENTS, PREDICTIONS
 from streams.references import plans
@@ -40,7 +41,8 @@ def exit_status(findings: list[Finding]) -> int:
 def check(config: Config) -> list[Finding]:
     """Look at references, Redis and Kafka, each as far as it can be reached; never raises a DriftlineError."""
     counts: dict[str, int] = {}
-    return [*_references(config), *_redis(config), *_topics(config, counts), *_partitions(config, counts)]
+    found = [*_references(config), *_redis(config), *_topics(config, counts), *_partitions(config, counts)]
+    return [*found, *_record_times(config, counts)]
 
 
 def _failed(subject: str, error: DriftlineError, status: int = WRONG) -> Finding:
@@ -132,6 +134,29 @@ def _partitions(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
     ):
         if used and topic in counts:
             yield from _pinned(config, group, topic, counts[topic])
+
+
+def _record_times(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
+    """Record time stands in for event time where a model is silent, so it must be the broker's to judge (R13)."""
+    subject = "record times can be trusted"
+    t = config.topics
+    inputs = [
+        topic for topic in (t.predictions, t.labels, t.features) if topic in counts and topic in used_topics(config)
+    ]
+    if not inputs:
+        yield Finding(subject, "not checked")
+        return
+    try:
+        loose = untrusted_times(config.kafka, inputs)
+    except DriftlineError as error:
+        yield Finding(subject, "not checked", error.what)
+        return
+    if not loose:
+        yield Finding(subject, "ok")
+        return
+    what = f"producers of {', '.join(loose)} may set record times far in the future"
+    remedy = "set message.timestamp.type=LogAppendTime, or message.timestamp.after.max.ms to an hour, on these topics"
+    yield Finding(subject, "failed", what, remedy, NO)
 
 
 def _pinned(config: Config, group: str, topic: str, count: int) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def create(
 
     loaded = load(config)
     names = list(loaded.topics.model_dump().values())
-    made = create_topics(loaded.kafka, names, partitions, replication)
+    made = create_topics(loaded.kafka, names, partitions, replication, keep=[loaded.topics.journal])
     if as_json:
         say_json(made)
     else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import ConfigError, ConnectionProblem
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _CREATE_S = 30.0
 """How long the cluster may take to make all topics: a controller that is being elected needs a few seconds."""
+MOST_AHEAD_MS = 86_400_000
+"""Record time may run ahead of the broker's clock by a day at most: Kafka's own default is an hour."""
 _NOT_POSSIBLE = {
     KafkaError.INVALID_PARTITIONS,
     KafkaError.INVALID_REPLICATION_FACTOR,
@@ -25,14 +28,19 @@ _NOT_POSSIBLE = {
 
 
 def create_topics(
-    kafka: Mapping[str, str | int | bool], names: Sequence[str], partitions: int, replication: int
+    kafka: Mapping[str, str | int | bool],
+    names: Sequence[str],
+    partitions: int,
+    replication: int,
+    keep: Sequence[str] = (),
 ) -> dict[str, tuple[bool, int]]:
     """Make the topics that do not exist; returns for each name whether it is new, and its number of partitions.
 
+    New topics among ``keep`` never delete by age: a replay needs all of the journal.
+
     Raises ConnectionProblem, PermissionMissing, or ConfigError when the cluster cannot make such a topic.
     """
-    client_only = ("group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms")
-    admin = AdminClient(client_settings({k: v for k, v in kafka.items() if k not in client_only}))
+    admin = _admin(kafka)
     try:
         # All topics, because naming one that does not exist would let the broker make it with its own defaults.
         there = admin.list_topics(timeout=REQUEST_S).topics
@@ -40,7 +48,14 @@ def create_topics(
         raise as_driftline_error(error.args[0]) from error
     found = {name: (False, len(there[name].partitions)) for name in names if name in there}
     new = [
-        NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names if name not in there
+        NewTopic(
+            name,
+            num_partitions=partitions,
+            replication_factor=replication,
+            config={"retention.ms": "-1"} if name in keep else {},
+        )
+        for name in names
+        if name not in there
     ]
     if new:
         for name, future in admin.create_topics(new, operation_timeout=_CREATE_S, request_timeout=_CREATE_S).items():
@@ -51,6 +66,31 @@ def create_topics(
             else:
                 found[name] = True, partitions
     return {name: found[name] for name in names}
+
+
+def untrusted_times(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> list[str]:
+    """The topics whose record times a producer may set as it likes, into the future (R13).
+
+    Raises ConnectionProblem or PermissionMissing when the cluster does not tell.
+    """
+    admin = _admin(kafka)
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    found = []
+    for resource, future in admin.describe_configs(wanted, request_timeout=REQUEST_S).items():
+        try:
+            settings = future.result()
+        except KafkaException as error:
+            raise as_driftline_error(error.args[0], resource.name) from None
+        ahead = settings.get("message.timestamp.after.max.ms")
+        appended = settings["message.timestamp.type"].value == "LogAppendTime"
+        if not appended and (ahead is None or int(ahead.value) > MOST_AHEAD_MS):
+            found.append(resource.name)
+    return found
+
+
+def _admin(kafka: Mapping[str, str | int | bool]) -> AdminClient:
+    client_only = ("group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms")
+    return AdminClient(client_settings({k: v for k, v in kafka.items() if k not in client_only}))
 
 
 def _refused(name: str, error: KafkaError, admin: AdminClient) -> tuple[bool, int]:

@@ -18,11 +18,13 @@ import pytest
 import redis
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource, ConfigSource
 
 from schemas.config import Config, load
 from schemas.control import Approve, Command
 from streams.edges import kafka_log
 from streams.edges.kafka_range import KafkaRange
+from streams.edges.kafka_topics import create_topics, untrusted_times
 from tests.cli import story
 from tests.cli.conftest import Driftline
 from tests.conftest import TopicMaker
@@ -292,3 +294,24 @@ def test_run_dev_brings_its_own_kafka_and_redis_and_takes_them_away(tmp_path: Pa
     with pytest.raises(Exception, match="transport"):
         consumer.list_topics(timeout=1)
     consumer.close()
+
+
+def test_topics_whose_record_times_reach_into_the_future_are_found_out(kafka: KafkaService, topics: TopicMaker) -> None:
+    free = topics("free", config={"message.timestamp.after.max.ms": "9223372036854775807"})
+    appended = topics("appended", config={"message.timestamp.type": "LogAppendTime"})
+    settings = {"bootstrap.servers": kafka.bootstrap}
+    assert untrusted_times(settings, [free, appended, topics("ordinary")]) == [free]
+
+
+def test_a_new_journal_never_deletes_by_age(kafka: KafkaService) -> None:
+    names = ["journal-kept", "alerts-not-kept"]
+    made = create_topics({"bootstrap.servers": kafka.bootstrap}, names, 2, 1, keep=names[:1])
+    assert made == dict.fromkeys(names, (True, 2))
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    told = {
+        r.name: f.result()["retention.ms"]
+        for r, f in admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]).items()
+    }
+    own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value  # said of this topic, not inherited from the broker
+    assert (told["journal-kept"].value, told["journal-kept"].source) == ("-1", own)
+    assert told["alerts-not-kept"].source != own
