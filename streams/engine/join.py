@@ -218,9 +218,9 @@ class Join:
             moved |= self._set_limit("p", m, int(ripe[m]) - int(self.horizon[m]))
             # One span more than two horizons: a prediction may be kept a span too long, and its label never shorter.
             moved |= self._set_limit("l", m, int(ripe[m]) - 2 * int(self.horizon[m]) - self._span(m))
-        seen = ripe[ripe != NEVER]  # a model that nobody has ever seen must not keep such labels for ever (P6)
-        if len(seen):
-            moved |= self._set_limit("l", ANY, int(seen.min()) - 2 * self.longest - self._span(ANY))
+        # A model that nobody has seen yet keeps them all: its first prediction may be as old as the oldest of these labels,
+        # and forgetting it before would depend on how the log is cut into batches.
+        moved |= self._set_limit("l", ANY, int(ripe.min()) - 2 * self.longest - self._span(ANY))
         if not moved:
             return
         lost = kernel.unjoined(self.labels.entries, self._limits["l"])
