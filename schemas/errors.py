@@ -31,7 +31,12 @@ value (`DeadLetterReason`, `Outcome`): a bad record is counted and passed, it ne
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+RESTORE: Final = (
+    "restore Redis from its backup, or start a new group (`group` in monitor.yaml) that reads the topics again"
+)
+"""The remedy for state that cannot be used."""
 
 
 class DriftlineError(Exception):

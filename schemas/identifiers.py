@@ -88,13 +88,13 @@ def task_tag(group: str, partition: int) -> str:
     return _tag(f"task:{group}:{partition}")
 
 
-def model_tag(model: str) -> str:
-    """Return the hash tag, braces included, that all Redis keys of the evaluator of `model` share.
+def model_tag(group: str, model: str) -> str:
+    """Return the hash tag, braces included, that all Redis keys of the evaluator of `model` share in a deployment.
 
     Raises:
-        ValueError: `model` contains a brace.
+        ValueError: `group` or `model` contains a brace.
     """
-    return _tag(f"model:{model}")
+    return _tag(f"model:{group}:{model}")
 
 
 def _tag(text: str) -> str:

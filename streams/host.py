@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from schemas.errors import DeadLetterReason, PartitionCountChanged, StateMissing
+from schemas.errors import RESTORE, DeadLetterReason, PartitionCountChanged, StateMissing
 from schemas.identifiers import model_tag, task_tag
 from schemas.journal import ClockEntry, CommandEntry, Entry, StartEntry, to_event
 from schemas.outbox import OutboxEvent
@@ -124,10 +124,10 @@ class Host:
 
     def _claim_evaluator(self, group: str, name: str) -> None:
         model = self.plans[group].by_name[name]
-        shard = self._hold(model_tag(f"{self.config.group}:{name}"))
+        shard = self._hold(model_tag(self.config.group, name))
         if shard.body is None and self.store.starts(shard.name, DRIFT_RESULTS, name, 0, 1 << 62):
             what = f"{shard.name}: the results of evaluated windows are there, and the evaluator's head is gone"
-            raise StateMissing(what, "restore Redis from its backup, or start a new group that reads the topics again")
+            raise StateMissing(what, RESTORE)
         evaluator = Evaluator(
             model, self.shards(group), self.config.group, self.config.topics, self._recorded, shard.body
         )
@@ -301,7 +301,7 @@ class Host:
     def _look_at_cursors(self, group: str) -> None:
         """Learn how far the evaluators are, wherever they run, so that tasks can delete what everyone has passed (R12)."""
         models = self.plans[group].models
-        shards = [model_tag(f"{self.config.group}:{m.name}") for m in models]
+        shards = [model_tag(self.config.group, m.name) for m in models]
         for model, shard, data in zip(models, shards, self.store.progress(shards), strict=True):
             if data is None:
                 continue

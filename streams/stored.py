@@ -62,7 +62,7 @@ class StoredGroup:
 
 def evaluator_shard(config: Config, model: str) -> str:
     """The name of the shard of a model's evaluator."""
-    return model_tag(f"{config.group}:{model}")
+    return model_tag(config.group, model)
 
 
 def stored_groups(config: Config, store: Store) -> Iterator[StoredGroup]:

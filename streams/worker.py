@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from schemas.control import Command
-from schemas.errors import CommitConflict, ConnectionProblem, NotCoPartitioned, OwnershipLost, StateMissing
+from schemas.errors import RESTORE, CommitConflict, ConnectionProblem, NotCoPartitioned, OwnershipLost, StateMissing
 from schemas.times import rfc3339
 from streams.edges.control import ControlLog
 from streams.edges.kafka_log import KafkaLog, partition_counts
@@ -141,8 +141,7 @@ class Worker:
             read = self.log.committed(topic, owned.partition)
             if read:
                 what = f"{owned.task.shard}: Redis holds no state, but group {self.config.group!r} has read {topic} to {read}"
-                remedy = "restore Redis from its backup, or start a new group (`group` in monitor.yaml) that reads from the start"
-                raise StateMissing(what, remedy)
+                raise StateMissing(what, RESTORE)
 
     def _lost(self, partitions: list[tuple[str, int]]) -> None:
         """Somebody else has them: change nothing any more (P4)."""

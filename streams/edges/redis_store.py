@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import ConnectionProblem, ReferenceMismatch, StateCorrupt
+from schemas.errors import RESTORE, ConnectionProblem, ReferenceMismatch, StateCorrupt
 from streams.engine.store import Commit, Head, Verdict
 
 if TYPE_CHECKING:
@@ -27,24 +27,23 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 """How long one command may take: longer than a Redis that rewrites its append-only file, shorter than a session time-out."""
 _PREFIX = "driftline:"
-_REMEDY = "restore Redis from its backup, or start a new group that reads the topics again"
 
 
 def _number(data: bytes, where: str) -> int:
     try:
         return int(data)
     except ValueError:
-        raise StateCorrupt(f"{where}: {data[:40]!r} is no number", _REMEDY) from None
+        raise StateCorrupt(f"{where}: {data[:40]!r} is no number", RESTORE) from None
 
 
 def _times(data: bytes, where: str) -> tuple[int, int]:
     try:
         return msgspec.json.decode(data, type=tuple[int, int])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StateCorrupt(f"{where}: {data[:40]!r} is no pair of times", _REMEDY) from error
+        raise StateCorrupt(f"{where}: {data[:40]!r} is no pair of times", RESTORE) from error
 
 
-_REMEDY = "start Redis, or correct redis.url in monitor.yaml"
+_START = "start Redis, or correct redis.url in monitor.yaml"
 _REMEDIES = (
     (redis.exceptions.OutOfMemoryError, "give Redis more memory (maxmemory)"),
     (redis.exceptions.NoPermissionError, "give the user of redis.url the right to do it"),
@@ -73,10 +72,10 @@ class RedisStore:
             return call()
         except redis.RedisError as error:
             if "WRONGTYPE" in str(error):  # waiting would not mend it
-                raise StateCorrupt(f"Redis holds something else under a key of driftline: {error}", _REMEDY) from error
+                raise StateCorrupt(f"Redis holds something else under a key of driftline: {error}", RESTORE) from error
             where = self._redis.connection_pool.connection_kwargs
             what = f"Redis at {where.get('host', 'a socket')}:{where.get('port', '')} did not do what it was asked: {error}"
-            remedy = next((r for kind, r in _REMEDIES if isinstance(error, kind)), _REMEDY)
+            remedy = next((r for kind, r in _REMEDIES if isinstance(error, kind)), _START)
             raise ConnectionProblem(what, remedy) from error
 
     @staticmethod

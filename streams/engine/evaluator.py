@@ -112,7 +112,7 @@ class Evaluator:
     ) -> None:
         """From its shard's last body, or new. Raises StateCorrupt, StateNewer, or StateMismatch."""
         self.model, self.shards, self._group, self._topics, self._recorded = model, shards, group, topics, recorded
-        self.shard = model_tag(f"{group}:{model.name}")
+        self.shard = model_tag(group, model.name)
         where = f"{self.shard} head"
         self.head = EvaluatorHead() if body is None else snapshot.unpack(_HEAD, body, EvaluatorHead, where)
         model.refuse_other_times(self.head.times, where)

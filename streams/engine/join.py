@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import StateCorrupt, StateMissing
+from schemas.errors import RESTORE, StateCorrupt, StateMissing
 from streams.engine.kernels import join as kernel
 from streams.engine.kernels.clock import NEVER
 
@@ -255,8 +255,7 @@ class Join:
             side, rest = segment.split(":", 1)
             name = rest.rsplit(":", 1)[0]
             if not data:
-                remedy = "restore Redis from its backup, or start a new group that reads the topics again"
-                raise StateMissing(f"{where} segment {segment}: listed and gone", remedy)
+                raise StateMissing(f"{where} segment {segment}: listed and gone", RESTORE)
             entries = _blocks(data, f"{where} segment {segment}")
             if name != "*" and name not in self._names:
                 parked += 0 if side == "p" else _count_waiting(_latest(entries))
@@ -296,13 +295,12 @@ def _blocks(data: bytes, where: str) -> NDArray[np.uint64]:
     """The entries of a segment: blocks of (length u32, CRC-32 u32, entries)."""
     at, parts = 0, []
     while at < len(data):
-        remedy = "restore Redis from its backup, or remove this task's keys and read the topics again from their start"
         if at + _BLOCK.size > len(data):
-            raise StateCorrupt(f"{where}: ends inside a block's header", remedy)
+            raise StateCorrupt(f"{where}: ends inside a block's header", RESTORE)
         size, checksum = _BLOCK.unpack_from(data, at)
         block = data[at + _BLOCK.size : at + _BLOCK.size + size]
         if len(block) != size or zlib.crc32(block) != checksum or size % (8 * kernel.WORDS):
-            raise StateCorrupt(f"{where}: the block at byte {at} does not match its checksum", remedy)
+            raise StateCorrupt(f"{where}: the block at byte {at} does not match its checksum", RESTORE)
         parts.append(np.frombuffer(block, "<u8").reshape(-1, kernel.WORDS))
         at += _BLOCK.size + size
     return np.concatenate(parts) if parts else np.zeros((0, kernel.WORDS), np.uint64)

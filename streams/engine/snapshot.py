@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
-from schemas.errors import StateCorrupt, StateNewer
+from schemas.errors import RESTORE, StateCorrupt, StateNewer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,18 +33,17 @@ def unseal(kind: bytes, data: bytes, where: str) -> bytes:
 
     Raises StateCorrupt (wrong magic, kind or checksum) or StateNewer; both name ``where`` the bytes lie.
     """
-    remedy = "restore Redis from its backup, or remove this task's keys and read the topics again from their start"
     if len(data) < _HEAD.size:
-        raise StateCorrupt(f"{where}: {len(data)} bytes are too few for a snapshot", remedy)
+        raise StateCorrupt(f"{where}: {len(data)} bytes are too few for a snapshot", RESTORE)
     magic, version, found, checksum = _HEAD.unpack_from(data)
     if magic != MAGIC or found != kind:
-        raise StateCorrupt(f"{where}: not a {kind.decode()} snapshot of driftline", remedy)
+        raise StateCorrupt(f"{where}: not a {kind.decode()} snapshot of driftline", RESTORE)
     if version > VERSION:
         what = f"{where}: written in format {version}, this driftline reads up to {VERSION}"
         raise StateNewer(what, "run the driftline version that wrote it, or a later one")
     payload = data[_HEAD.size :]
     if zlib.crc32(payload) != checksum:
-        raise StateCorrupt(f"{where}: the checksum does not match its bytes", remedy)
+        raise StateCorrupt(f"{where}: the checksum does not match its bytes", RESTORE)
     return payload
 
 
@@ -59,8 +58,7 @@ def unpack(kind: bytes, data: bytes, of: type[T], where: str) -> T:
     try:
         return msgspec.msgpack.decode(payload, type=of)
     except msgspec.MsgspecError as error:
-        remedy = "restore Redis from its backup, or remove this task's keys and read the topics again from their start"
-        raise StateCorrupt(f"{where}: {error}", remedy) from error
+        raise StateCorrupt(f"{where}: {error}", RESTORE) from error
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import Outcome, StateMismatch, StateMissing
+from schemas.errors import RESTORE, Outcome, StateMismatch, StateMissing
 from streams.engine import cells, snapshot
 from streams.engine.kernels.clock import NEVER
 from streams.engine.task import Task
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from streams.engine.plan import Plan, References
     from streams.engine.store import Cell, Store
     from streams.engine.task_head import ModelClock
-
-_RESTORE = "restore Redis from its backup, or start a new group that reads the topics again"
 
 
 def restore(
@@ -82,13 +80,13 @@ def _check_complete(head: TaskHead, task: Task, store: Store) -> None:
     """Raise StateMissing unless everything is there that the head says was committed with it."""
     known = {s for s in head.segments if s.split(":")[1] in {"*", *task.plan.by_name}}
     if lost := known - task.join.segments:
-        raise StateMissing(f"{task.shard}: segment {min(lost)} of the join log is gone", _RESTORE)
+        raise StateMissing(f"{task.shard}: segment {min(lost)} of the join log is gone", RESTORE)
     for kind, by_model in head.open.items():
         for name, (first, count) in by_model.items():
             found = len(store.starts(task.shard, kind, name, first, 1 << 62))
             if found != count:
                 what = f"{task.shard} {kind} of {name}: {count} open panes were committed, {found} are there"
-                raise StateMissing(what, _RESTORE)
+                raise StateMissing(what, RESTORE)
 
 
 def _load_open(task: Task, store: Store) -> None:
@@ -105,7 +103,7 @@ def _load_open(task: Task, store: Store) -> None:
     for (shard, (kind, name, at)), data in zip(wanted, store.cells(wanted), strict=True):
         where = f"{shard} {kind} of {name} at {at}"
         if data is None:
-            raise StateMissing(f"{where}: listed and gone", _RESTORE)
+            raise StateMissing(f"{where}: listed and gone", RESTORE)
         model = task.plan.by_name[name]
         for entry in cells.decode(data, where):
             s = task.streams.number(model.index, (entry.version, entry.variant))

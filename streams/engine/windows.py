@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from schemas.errors import StateMismatch, StateMissing
+from schemas.errors import RESTORE, StateMismatch, StateMissing
 from schemas.identifiers import StreamKey
 from streams.engine import cells, snapshot
 from streams.engine.shape import NO_OFFSET, merge
@@ -61,8 +61,7 @@ def _merged(store: Store, shards: Sequence[str], members: list[tuple[int, Cell]]
     for (task, cell), data in zip(members, found, strict=True):
         where = f"{shards[task]} {cell[0]} of {model} at {cell[2]}"
         if data is None:
-            remedy = "restore Redis from its backup, or start a new group that reads the topics again"
-            raise StateMissing(f"{where}: listed and gone", remedy)
+            raise StateMissing(f"{where}: listed and gone", RESTORE)
         for entry in cells.decode(data, where):
             stream = StreamKey(model, entry.version, entry.variant)
             if shapes.setdefault(stream, entry.shape) != entry.shape:

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from schemas import config as configuration
 from schemas.config import Config
 from schemas.control import Approve, Command, RetrainStarted, RetrainSucceeded
+from schemas.identifiers import model_tag
 from schemas.outbox import payload
 from streams import logfile
 from streams.digest import digest
@@ -95,7 +96,7 @@ def window_count(config: Config) -> int:
     from streams.edges.redis_store import RedisStore  # noqa: PLC0415
 
     store = RedisStore(config.redis.url)
-    return len(store.starts(f"{{model:{config.group}:loans}}", "drift-results", "loans", 0, 1 << 62))
+    return len(store.starts(model_tag(config.group, "loans"), "drift-results", "loans", 0, 1 << 62))
 
 
 def test_approval_training_and_a_new_version_are_replayed_from_the_journal(

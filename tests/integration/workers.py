@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.config import Config
-from schemas.identifiers import task_tag
+from schemas.identifiers import model_tag, task_tag
 from schemas.outbox import payload
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.redis_store import RedisStore
@@ -148,7 +148,7 @@ def wait_until_read(config: Config, partitions: int, timeout_s: float = 90) -> N
     topics = (config.topics.predictions, config.topics.labels)
     wanted = {(t, p): o for t in topics for p, o in ends(bootstrap, t, partitions).items()}
     store, deadline = RedisStore(config.redis.url), time.monotonic() + timeout_s
-    shards = [f"{{model:{config.group}:{name}}}" for name in config.models]
+    shards = [model_tag(config.group, name) for name in config.models]
     before: object = None
     while time.monotonic() < deadline:
         if committed(config, partitions) == wanted:

@@ -91,10 +91,13 @@ def test_the_events_of_one_alert_have_ids_of_their_own() -> None:
 
 
 def test_a_tag_is_what_redis_cluster_hashes() -> None:
-    assert (task_tag("driftline", 3), model_tag("fraud")) == ("{task:driftline:3}", "{model:fraud}")
+    assert (task_tag("driftline", 3), model_tag("driftline", "fraud")) == (
+        "{task:driftline:3}",
+        "{model:driftline:fraud}",
+    )
 
 
 @pytest.mark.parametrize("name", ["a}b", "{a"])
 def test_a_brace_in_a_tag_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="braces"):
-        model_tag(name)
+        model_tag("driftline", name)
