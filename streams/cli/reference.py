@@ -78,6 +78,12 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
             label=label,
             event_time=event_time,
         )
+        if task is not None and made.prediction is None and made.score is None and made.label is None:
+            from schemas.errors import ReferenceMismatch  # noqa: PLC0415
+
+            what = f"{table} has no column {prediction!r}, {score!r} or {label!r}, so nothing of the model's answers is in it"
+            remedy = "name the columns (--prediction, --score, --label), or leave --task out for a feature set"
+            raise ReferenceMismatch(what, remedy)
     else:
         made = _from_topic(config, model, cast("int", from_topic), ignore or [], kinds)
     made.save(out)

@@ -217,12 +217,20 @@ def _know_classes(model: Model) -> None:
 
 
 def _classes(name: str, config: ModelConfig | FeatureSetConfig, reference: Reference) -> tuple[str, ...]:
-    if not isinstance(config, ModelConfig) or config.task == "regression":
+    if not isinstance(config, ModelConfig):
         return ()
     if reference.task is not None and reference.task != config.task:
         what = f"model {name!r} is configured as {config.task}, its reference was built for {reference.task}"
         raise ReferenceMismatch(what, "set models.*.task to the reference's task, or rebuild the reference")
+    if config.task == "regression":
+        return ()
     if config.task == "binary":
+        made_for = reference.positive_class
+        if made_for is not None and made_for != config.positive_class:
+            what = (
+                f"model {name!r} has positive_class {config.positive_class!r}, its reference was built for {made_for!r}"
+            )
+            raise ReferenceMismatch(what, "set positive_class to the reference's, or rebuild the reference")
         return ("", str(config.positive_class))
     if not reference.classes:
         what = f"model {name!r} is multiclass and its reference knows no classes"

@@ -147,3 +147,18 @@ def test_the_bars_of_a_numeric_subject_show_its_density_and_not_its_equally_fill
     heights = [" ▁▂▃▄▅▆▇█".index(bar) for bar in bars]
     assert heights[0] == 8
     assert sorted(heights, reverse=True) == heights
+
+
+def test_build_refuses_a_table_that_holds_nothing_of_the_models_answers(driftline: Driftline, tmp_path: Path) -> None:
+    path, out = tmp_path / "mine.csv", tmp_path / "r.json"
+    pl.DataFrame({"amount": [1.0, 2.0, 3.0] * 50, "y_pred": ["a", "b", "a"] * 50}).write_csv(path)
+
+    ran = driftline("reference", "build", path, "--out", out, "--task", "binary", "--positive-class", "a")
+
+    assert ran.status == 2
+    assert "--prediction" in ran.err
+    assert not out.exists()
+    named = driftline(
+        "reference", "build", path, "--out", out, "--task", "binary", "--positive-class", "a", "--prediction", "y_pred"
+    )
+    assert named.status == 0

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from detectors.reference import Reference
+from schemas.config import ModelConfig
 from schemas.errors import DeadLetterReason as Reason
+from schemas.errors import ReferenceMismatch
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
+from streams.engine.plan import compile_plan
 from streams.engine.records import batch_of
 from streams.engine.store import FEATURES
 from streams.host import Host
@@ -140,3 +144,14 @@ def test_records_that_come_again_are_not_counted_again(host: Host) -> None:
     rows = [(0, i, NOW, event(prediction_id=f"p{i}")) for i in range(10)]
     assert [host.take(batch_of("predictions", rows)), host.take(batch_of("predictions", rows[:4])), 0] == [10, 0, 0]
     assert _owned(host).task.outcomes()["predictions"] == {"applied": 10}
+
+
+def test_a_reference_of_another_class_or_task_is_refused() -> None:
+    table = {"a": [1.0, 2.0] * 50, "prediction": ["0", "1"] * 50, "label": ["0", "1"] * 50}
+    made = Reference.build(table, task="binary", positive_class="1")
+    said = {"task": "binary", "positive_class": "0", "reference": "unused.json"}
+    with pytest.raises(ReferenceMismatch, match="positive_class"):
+        compile_plan("predictions", {"m": ModelConfig.model_validate(said)}, {"m": [made]}, 0)
+    config = ModelConfig.model_validate({"task": "regression", "reference": "unused.json"})
+    with pytest.raises(ReferenceMismatch, match="regression"):
+        compile_plan("predictions", {"m": config}, {"m": [made]}, 0)
