@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -329,8 +330,11 @@ def test_panes_of_another_length_are_not_mixed_with_new_ones(tmp_path: Path, cha
 def test_outcomes_of_another_positive_class_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
     config, store = story.config(tmp_path), MemoryStore()
     take(own(config, store), "predictions", event("p0"))
+    other = tmp_path / "other.json"
+    made = Reference.load(config.models["loans"].reference)
+    replace(made, positive_class="no", classes=("", "no")).save(other)
     with pytest.raises(StateMismatch, match="classes"):
-        own(changed(config, positive_class="no"), store)
+        own(changed(config, positive_class="no", reference=other), store)
 
 
 def test_the_rules_of_alerts_may_change_without_losing_state(tmp_path: Path) -> None:
