@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.engine.compiled import compiled
+from detectors.compiled import compiled
 
 NEVER = -(1 << 62)
 ON_TIME, LATE, FUTURE, SKIPPED = 0, 1, 2, 3

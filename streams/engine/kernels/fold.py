@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.engine.compiled import compiled
+from detectors.compiled import compiled
 
 _i64: Any = np.int64
 """An explicit int64: numba makes a float of int64 + uint64."""

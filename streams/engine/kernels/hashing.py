@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.engine.compiled import compiled
+from detectors.compiled import compiled
 
 _SEED = np.uint64(0xA0761D6478BD642F)
 _FOLD = np.uint64(0xE7037ED1A0B428DB)
