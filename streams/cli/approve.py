@@ -25,12 +25,12 @@ def approve(
 
         driftline approve 5f0c9b2e7d1a4c3b8e6f9a0b1c2d3e4f --model fraud --by ada
     """
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for these
-    from schemas.control import Approve  # noqa: PLC0415
-    from schemas.errors import ConfigError  # noqa: PLC0415
-    from streams.commands import send  # noqa: PLC0415
-    from streams.edges.redis_store import RedisStore  # noqa: PLC0415
-    from streams.status import flight_of  # noqa: PLC0415
+    from schemas.config import load
+    from schemas.control import Approve
+    from schemas.errors import ConfigError
+    from streams.commands import send
+    from streams.edges.redis_store import RedisStore
+    from streams.status import flight_of
 
     loaded = load(config)
     if model not in loaded.models:

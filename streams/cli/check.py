@@ -18,8 +18,8 @@ def check(config: ConfigPath = MONITOR, *, as_json: AsJson = False) -> None:
 
         driftline check --config monitor.yaml
     """
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for these
-    from streams import checks  # noqa: PLC0415
+    from schemas.config import load
+    from streams import checks
 
     findings = checks.check(load(config))
     if as_json:

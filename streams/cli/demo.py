@@ -19,6 +19,6 @@ def demo(
 
         driftline demo
     """
-    from streams.demo import run_demo  # noqa: PLC0415  # `--help` must not wait for it
+    from streams.demo import run_demo
 
     raise typer.Exit(run_demo(verbose=verbose))

@@ -31,8 +31,8 @@ def dump(
 
         driftline dump --out monday.jsonl.gz && driftline replay monday.jsonl.gz
     """
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for these
-    from streams.dump import dump as write  # noqa: PLC0415
+    from schemas.config import load
+    from streams.dump import dump as write
 
     counts = write(
         load(config),

@@ -20,7 +20,7 @@ _LOG_EVERY_S = 10.0
 
 def configure_logging() -> None:
     """Send structlog to stderr: for people on a terminal, as JSON lines elsewhere. Called once, before a command runs."""
-    import structlog  # noqa: PLC0415  # `--help` must not wait for it
+    import structlog
 
     people = sys.stderr.isatty()
     structlog.configure(
@@ -39,14 +39,14 @@ def configure_logging() -> None:
 
 def console() -> Console:
     """Return where results are printed for people."""
-    from rich.console import Console  # noqa: PLC0415  # `--json` and `--help` need none
+    from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
 
 
 def say_json(value: Any) -> None:  # noqa: ANN401  # whatever msgspec can encode
     """Print a value as one JSON document."""
-    import msgspec  # noqa: PLC0415  # `--help` must not wait for it
+    import msgspec
 
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
@@ -55,8 +55,8 @@ def say_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()
 ) -> None:
     """Print a table; the columns named in ``right`` are numbers."""
-    from rich.table import Table  # noqa: PLC0415  # only where a table is printed
-    from rich.text import Text  # noqa: PLC0415  # as above
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left")
     for column in columns:
@@ -70,12 +70,12 @@ def say_table(
 def watched(records: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass the records on, with a progress bar on a terminal and a log line now and then elsewhere."""
     if sys.stderr.isatty():
-        from rich.console import Console  # noqa: PLC0415  # only on a terminal
-        from rich.progress import track  # noqa: PLC0415  # as above
+        from rich.console import Console
+        from rich.progress import track
 
         yield from track(records, description=what, total=total or None, console=Console(stderr=True), transient=True)
         return
-    import structlog  # noqa: PLC0415  # `--help` must not wait for it
+    import structlog
 
     log, said = structlog.get_logger(), monotonic()
     for number, record in enumerate(records):

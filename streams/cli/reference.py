@@ -55,7 +55,7 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
 
         driftline reference build --from-topic 20000 --model fraud --out fraud.json
     """
-    from schemas.errors import ConfigError  # noqa: PLC0415  # `--help` must not wait for it
+    from schemas.errors import ConfigError
 
     kinds = dict(pair.rpartition("=")[::2] for pair in types or [])
     if "" in kinds:
@@ -65,7 +65,7 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
             "a reference is built either from a table or from a topic", "name TABLE, or --from-topic N --model M"
         )
     if table is not None:
-        from detectors.reference import Reference  # noqa: PLC0415  # `--help` must not wait for it
+        from detectors.reference import Reference
 
         made = Reference.build(
             table,
@@ -79,7 +79,7 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
             event_time=event_time,
         )
         if task is not None and made.prediction is None and made.score is None and made.label is None:
-            from schemas.errors import ReferenceMismatch  # noqa: PLC0415
+            from schemas.errors import ReferenceMismatch
 
             what = f"{table} has no column {prediction!r}, {score!r} or {label!r}, so nothing of the model's answers is in it"
             remedy = "name the columns (--prediction, --score, --label), or leave --task out for a feature set"
@@ -91,9 +91,9 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
 
 
 def _from_topic(path: Path, model: str | None, rows: int, ignore: list[str], kinds: dict[str, str]) -> Reference:
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for these
-    from schemas.errors import ConfigError  # noqa: PLC0415
-    from streams.recorded import reference_from_topic  # noqa: PLC0415
+    from schemas.config import load
+    from schemas.errors import ConfigError
+    from streams.recorded import reference_from_topic
 
     config = load(path)
     if model not in config.models:
@@ -117,7 +117,7 @@ def show(
 
         driftline reference show fraud.json
     """
-    from detectors.reference import Reference  # noqa: PLC0415  # `--help` must not wait for it
+    from detectors.reference import Reference
 
     found = Reference.load(file)
     if not as_json:
@@ -143,11 +143,11 @@ def publish(
 
         driftline reference publish fraud-v2.json --model fraud --version v2
     """
-    from detectors.reference import Reference  # noqa: PLC0415  # `--help` must not wait for these
-    from schemas.config import load  # noqa: PLC0415
-    from schemas.errors import ConfigError  # noqa: PLC0415
-    from streams.edges.redis_store import RedisStore  # noqa: PLC0415
-    from streams.engine.plan import compile_plan  # noqa: PLC0415
+    from detectors.reference import Reference
+    from schemas.config import load
+    from schemas.errors import ConfigError
+    from streams.edges.redis_store import RedisStore
+    from streams.engine.plan import compile_plan
 
     loaded, found = load(config), Reference.load(file)
     if model not in loaded.models:
@@ -167,7 +167,7 @@ def _missing(subject: Subject) -> int:
 
 
 def _show(reference: Reference, name: str) -> None:
-    from streams.cli.sparkline import sparkline  # noqa: PLC0415  # `--help` must not wait for numpy
+    from streams.cli.sparkline import sparkline
 
     subjects = [*reference.subjects, *([reference.label] if reference.label else [])]
     rows = [(s.name, s.kind, s.bins, s.n, _missing(s), _range(s), sparkline(s)) for s in subjects]

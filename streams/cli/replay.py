@@ -62,9 +62,9 @@ def replay(
 
         driftline replay --predictions scored.parquet --labels truth.csv
     """
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for these
-    from schemas.errors import ConfigError  # noqa: PLC0415
-    from streams.replay import Replay  # noqa: PLC0415
+    from schemas.config import load
+    from schemas.errors import ConfigError
+    from streams.replay import Replay
 
     if bool(files) == (predictions is not None):
         raise ConfigError(
@@ -77,7 +77,7 @@ def replay(
     played.run(close=predictions is not None)
     summary = _summary(played)
     if digest:
-        from streams import digest as digests  # noqa: PLC0415  # as above
+        from streams import digest as digests
 
         summary["digest"] = digests.digest(played.store, played.host)
         summary["parts"] = digests.parts(played.store, played.host)
@@ -90,8 +90,8 @@ def replay(
 
 
 def _records(config: Config, files: list[Path], predictions: Path | None, labels: Path | None) -> Iterator[Record]:
-    from streams import logfile  # noqa: PLC0415  # `--help` must not wait for these
-    from streams.tables import table_records  # noqa: PLC0415
+    from streams import logfile
+    from streams.tables import table_records
 
     for file in files:
         yield from logfile.read(file)
@@ -138,9 +138,9 @@ def _show(summary: _Summary) -> None:
 
 
 def _write(played: Replay, folder: Path) -> None:
-    import orjson  # noqa: PLC0415  # `--help` must not wait for these
+    import orjson
 
-    from schemas.errors import ConfigError  # noqa: PLC0415
+    from schemas.errors import ConfigError
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -29,10 +29,10 @@ def route(
         driftline route --config monitor.yaml
     """
     # Here, so that no other command waits for Faust to be imported.
-    import stamina  # noqa: PLC0415
+    import stamina
 
-    from schemas.config import load  # noqa: PLC0415
-    from streams.router import run_route  # noqa: PLC0415
+    from schemas.config import load
+    from streams.router import run_route
 
     # What Faust and its Kafka client have to say; our own lines go through structlog.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")

@@ -32,7 +32,7 @@ def run(
 
         driftline run --config monitor.yaml
     """
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for it
+    from schemas.config import load
 
     loaded = load(config)
     if not dev:
@@ -44,12 +44,12 @@ def run(
 
 def work(config: Config) -> None:
     """Run one worker with its health server until a signal stops it."""
-    import structlog  # noqa: PLC0415  # `--help` must not wait for any of these
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415
+    import structlog
+    from prometheus_client import CollectorRegistry
 
-    from streams.edges.http import HealthServer  # noqa: PLC0415
-    from streams.metrics import WorkerMetrics  # noqa: PLC0415
-    from streams.worker import Worker  # noqa: PLC0415
+    from streams.edges.http import HealthServer
+    from streams.metrics import WorkerMetrics
+    from streams.worker import Worker
 
     log = structlog.get_logger()
     worker = Worker(config)
@@ -70,9 +70,9 @@ def work(config: Config) -> None:
 @contextlib.contextmanager
 def embedded(config: Config) -> Iterator[Config]:
     """Run an embedded Kafka with all topics and an embedded Redis; yields the configuration that points to them."""
-    from schemas.settings import RedisConfig  # noqa: PLC0415  # `--help` must not wait for these
-    from streams.cli.output import console  # noqa: PLC0415
-    from streams.edges.embedded import EmbeddedKafka, EmbeddedRedis  # noqa: PLC0415
+    from schemas.settings import RedisConfig
+    from streams.cli.output import console
+    from streams.edges.embedded import EmbeddedKafka, EmbeddedRedis
 
     with EmbeddedKafka(list(config.topics.model_dump().values())) as kafka, EmbeddedRedis() as redis:
         console().print(f"embedded Kafka at {kafka.bootstrap}, embedded Redis at {redis.url}", markup=False)

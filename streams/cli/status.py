@@ -34,15 +34,15 @@ def status(
 
         driftline status --json | jq '.models[].open_alerts'
     """
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for these
-    from streams.edges.redis_store import RedisStore  # noqa: PLC0415
+    from schemas.config import load
+    from streams.edges.redis_store import RedisStore
 
     loaded = load(config)
     store = RedisStore(loaded.redis.url)
     if digest:
-        from streams.digest import digest as digest_of  # noqa: PLC0415  # needs the whole engine
-        from streams.digest import parts  # noqa: PLC0415
-        from streams.stored import read_state  # noqa: PLC0415
+        from streams.digest import digest as digest_of
+        from streams.digest import parts
+        from streams.stored import read_state
 
         state = read_state(loaded, store)
         if as_json:
@@ -50,7 +50,7 @@ def status(
         else:
             typer.echo(digest_of(store, state))
         return
-    from streams.status import read_status  # noqa: PLC0415  # as above
+    from streams.status import read_status
 
     found = read_status(loaded, store)
     if as_json:
@@ -110,6 +110,6 @@ def _windows(m: ModelStatus) -> Iterator[tuple[object, ...]]:
 
 
 def _time(ms: int | None) -> str:
-    from schemas.times import rfc3339  # noqa: PLC0415  # `--help` must not wait for it
+    from schemas.times import rfc3339
 
     return "not begun" if ms is None else rfc3339(ms)

@@ -33,9 +33,9 @@ def create(
 
         driftline topics create --partitions 12 --replication 3
     """
-    from schemas.config import load  # noqa: PLC0415  # `--help` must not wait for these
-    from streams.edges.kafka_topics import create_topics  # noqa: PLC0415
-    from streams.worker import check_same_partitions  # noqa: PLC0415
+    from schemas.config import load
+    from streams.edges.kafka_topics import create_topics
+    from streams.worker import check_same_partitions
 
     loaded = load(config)
     names = list(loaded.topics.model_dump().values())
