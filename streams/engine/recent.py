@@ -1,0 +1,98 @@
+"""The latest windows of every stream, so that the same test can run over the last 1, 2, 4, ... of them (`alerts.scales`).
+
+Counts are integers, so a longer window is the sum of shorter ones. The windows before the latest are kept by the evaluator in
+its own shard, one cell a window, because the tasks drop their panes once they are read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from schemas.errors import RESTORE, StateMissing
+from streams.engine import cells, snapshot
+from streams.engine.shape import merge
+from streams.engine.snapshot import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from schemas.identifiers import StreamKey
+    from streams.engine.store import Cell, Store
+    from streams.engine.windows import Window
+
+RECENT = "recent-windows"
+"""Kind of these cells."""
+
+
+class Recent:
+    """The windows of one model that the longest scale still needs. ``length`` is one window's, ms; ``longest`` a number of them."""
+
+    def __init__(self, model: str, shard: str, length: int, longest: int) -> None:
+        """Nothing is known until ``load``."""
+        self._model, self._shard, self._length, self._longest = model, shard, length, longest
+        self._windows: deque[tuple[int, dict[tuple[str, str], tuple[str, NDArray[np.int64]]]]] = deque()
+        self.loaded = longest <= 1
+
+    @property
+    def starts(self) -> list[int]:
+        """The starts of the windows that are kept, ascending: what the evaluator's head remembers for ``load``."""
+        return [at for at, _ in self._windows]
+
+    def load(self, store: Store, starts: Sequence[int]) -> None:
+        """Read the windows that the head knows of; raises StateMissing, StateCorrupt or StateNewer."""
+        wanted = [(RECENT, self._model, at) for at in starts]
+        found = store.cells([(self._shard, cell) for cell in wanted])
+        for cell, data in zip(wanted, found, strict=True):
+            where = f"{self._shard} {RECENT} at {cell[2]}"
+            if data is None:
+                raise StateMissing(f"{where}: listed and gone", RESTORE)
+            entries = cells.decode(data, where)
+            streams = {(e.version, e.variant): (e.shape, snapshot.unpack_vector(e.vector)) for e in entries}
+            self._windows.append((cell[2], streams))
+        self.loaded = True
+
+    def add(self, window: Window) -> tuple[list[tuple[Cell, bytes]], list[Cell]]:
+        """Take the latest window in; returns what to write to the shard and what to drop from it."""
+        if self._longest <= 1:
+            return [], []
+        streams = {(key.version, key.variant): found for key, found in window.streams.items()}
+        self._windows.append((window.start, streams))
+        dropped: list[Cell] = []
+        while self._windows[0][0] <= window.start - self._longest * self._length:
+            dropped.append((RECENT, self._model, self._windows.popleft()[0]))
+        entries = [
+            Entry(version, variant, shape, snapshot.pack_vector(vector))
+            for (version, variant), (shape, vector) in streams.items()
+        ]
+        return [((RECENT, self._model, window.start), cells.encode(entries))], dropped
+
+    def over(self, stream: StreamKey, scales: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+        """The stream's vectors over the last ``scales`` windows (ascending, each from 1 to ``longest``), by scale.
+
+        A scale that holds no more windows with events than a shorter one is left out: it would be the same test again.
+        Windows counted with another reference are not of this stream's distribution and end the look back.
+        """
+        latest, newest = self._windows[-1]
+        shape, total = newest[stream.version, stream.variant]
+        before = [(latest - at) // self._length for at, _ in self._windows]
+        found = {1: total}
+        index, held = len(self._windows) - 2, 1
+        for scale in scales:
+            used = held
+            while index >= 0 and before[index] < scale:
+                older = self._windows[index][1].get((stream.version, stream.variant))
+                index -= 1
+                if older is None:
+                    continue
+                if older[0] != shape:
+                    index = -1
+                    break
+                total = merge([total, older[1]])
+                held += 1
+            if held > used:
+                found[scale] = total
+        return {scale: vector for scale, vector in found.items() if scale in scales}
