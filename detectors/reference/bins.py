@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detectors.sketches.binning import bin_values, search_table
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -55,6 +57,6 @@ def numeric_slots(edges: NDArray[np.float64], values: NDArray[np.float64]) -> ND
 
     `edges` is float64[B + 1], `values` float64[n]; an infinity counts as below or above.
     """
-    slots = np.searchsorted(edges, values, side="right")
-    slots[np.isnan(values)] = len(edges) + 1
-    return slots.astype(np.int64, copy=False)
+    slots = np.empty(len(values), np.int64)
+    bin_values(search_table(edges), len(edges), np.ascontiguousarray(values, np.float64), slots)
+    return slots
