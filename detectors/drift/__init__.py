@@ -12,17 +12,24 @@ Every statistic takes (reference_counts, current_counts), int64 of equal length,
 
 from detectors.drift.anderson import anderson_darling
 from detectors.drift.cell import CellResult, cell_test
+from detectors.drift.cells import CellResults, Cells, CellStatistics, combine
 from detectors.drift.distance import ks, wasserstein
 from detectors.drift.divergence import hellinger, jensen_shannon, psi
+from detectors.drift.g_test import g_test
 from detectors.drift.pearson import chi2
 from detectors.drift.result import DriftResult
 
 __all__ = [
     "CellResult",
+    "CellResults",
+    "CellStatistics",
+    "Cells",
     "DriftResult",
     "anderson_darling",
     "cell_test",
     "chi2",
+    "combine",
+    "g_test",
     "hellinger",
     "jensen_shannon",
     "ks",

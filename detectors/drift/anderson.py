@@ -6,10 +6,19 @@ middle, and the cumulative shares make many small moves in one direction add up:
 shift.
 
 Without drift sqrt(n_e)(G - F) is normal with covariance min(F) (1 - max(F)), so A is a sum of chi-squared variables
-weighted with the eigenvalues of that matrix under g, which depend on the reference alone and are cached.
-Size: 0.8 to 1.7 times nominal down to 1e-4 where every bin expects 10 (STATISTICS section 2).
+weighted with the eigenvalues of that matrix under g, which depend on the reference alone and are cached; its tail is that
+of `weighted_chi2`.
 
-Source: Choulakian, Lockhart & Stephens 1994, Canadian J. Statistics 22; Lockhart, Spinelli & Stephens 2007, same, 35.
+Guarantee: on independent rows P(p <= a) is 0.9 to 1.05 times a for a of 0.1 and 0.01, 0.65 to 1.3 times down to 1e-4, n from
+50 to 50,000, where bins expect 10; with two groups left (a heavy atom) up to 2.0 times (`loadtest.quality.levels`).
+Cost: 25 microseconds, 0.1 ms for a reference not seen before. Merge: counts add up.
+Sources: Choulakian, Lockhart & Stephens 1994, Canadian J. Statistics 22; Lockhart, Spinelli & Stephens 2007, same, 35.
+The weight (p_j + p_{j+1}) / 2, which does not depend on the direction of the bins, is that of 2007. No deviations.
+
+>>> import numpy as np
+>>> found = anderson_darling(np.array([500, 300, 200]), np.array([40, 30, 30]))
+>>> round(found.statistic, 2), round(found.p_value, 3)
+(2.88, 0.021)
 """
 
 from __future__ import annotations
@@ -19,7 +28,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detectors.drift.pooling import LEAST_EXPECTED, pooled_starts
+from detectors.drift.exact import others_p_value
+from detectors.drift.kernels import anderson_terms
+from detectors.drift.pooling import LEAST_EXPECTED, grouped, pooled_starts
 from detectors.drift.result import NOTHING, Counts, DriftResult, checked, largest
 from detectors.drift.weighted_chi2 import upper_tail
 
@@ -32,7 +43,7 @@ _SMALLEST_WEIGHT = 1e-10
 """Eigenvalues below this part of the largest are rounding."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def null_law(reference: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return (F, g, eigenvalues) of a reference's counts, each positive: float64[bins - 1] twice, then float64[k]."""
     shares = np.array(reference) / sum(reference)
@@ -42,14 +53,6 @@ def null_law(reference: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray
     root = np.sqrt(weight)
     values = np.linalg.eigvalsh(covariance * np.outer(root, root))
     return inner, weight, values[values > values.max() * _SMALLEST_WEIGHT]
-
-
-def statistic(reference: Sequence[float], current: NDArray[np.float64]) -> float:
-    """Return A of two count vectors whose reference has no empty bin."""
-    inner, weight, _ = null_law(tuple(reference))
-    n, reference_n = float(current.sum()), float(sum(reference))
-    gap = np.cumsum(current)[:-1] / n - inner
-    return float((gap * gap) @ weight) * n * reference_n / (n + reference_n)
 
 
 def tail_probability(reference: Sequence[float], value: float) -> float:
@@ -63,7 +66,8 @@ def anderson_darling(
     """Return the Anderson-Darling statistic over neighbours pooled until each expects `least_expected`.
 
     `effect_size` is A / n_e, which does not depend on n. `bins` are the first indices of the pooled groups before the
-    boundaries that contribute most. The p-value is 1.0 when one group is left.
+    boundaries that contribute most. Where one group is left the statistic is 0 and the p-value that of the exact test
+    of the share outside the reference's commonest bin.
 
     Raises:
         ValueError: the counts are no two vectors of equal length.
@@ -74,11 +78,10 @@ def anderson_darling(
         return NOTHING
     starts = pooled_starts(reference, n, least_expected)
     if len(starts) == 1:
-        return DriftResult(0.0, 0.0, 1.0, int(n), ())
-    pooled = tuple(np.add.reduceat(reference, starts).tolist())
-    grouped = np.add.reduceat(current, starts)
-    value = statistic(pooled, grouped)
-    inner, weight, _ = null_law(pooled)
-    terms = (np.cumsum(grouped)[:-1] / n - inner) ** 2 * weight
-    bins = tuple(starts[i] for i in largest(terms))
-    return DriftResult(value, value * (1 / n + 1 / reference_n), tail_probability(pooled, value), int(n), bins)
+        return DriftResult(0.0, 0.0, others_p_value(reference, current), int(n), ())
+    pooled = grouped(reference, starts)
+    terms = np.zeros(len(starts) - 1)
+    effect = float(anderson_terms(pooled, grouped(current, starts), terms))
+    value = effect * n * reference_n / (n + reference_n)
+    bins = tuple(int(starts[i]) for i in largest(terms))
+    return DriftResult(value, effect, tail_probability(pooled.tolist(), value), int(n), bins)

@@ -1,6 +1,19 @@
 """Distances between two ordered histograms: Kolmogorov-Smirnov and Wasserstein.
 
 Both read the bins as positions in ascending order and compare cumulative shares F (reference) and G (current).
+
+Guarantee: both p-values are valid at every n, that is P(p <= a) <= a on independent rows: Kolmogorov's law is an upper
+bound for binned data (on 20 equal bins half of nominal, on few bins far less), Wasserstein's comes from
+dealing the rows of both samples out at random (1,999 times; so it is a multiple of 1/2000 and never below it: do not
+compare it with the level of a budget, use the test of a cell for that).
+Cost: 20 microseconds, and some milliseconds. Merge: counts add up, distances do not.
+Sources: Smirnov 1939; Kantorovich 1942 (earth mover's distance); Fisher 1935, The Design of Experiments, for permutation.
+
+>>> import numpy as np
+>>> round(ks(np.array([500, 300, 200]), np.array([20, 30, 50])).statistic, 3)
+0.3
+>>> round(wasserstein(np.array([500, 300, 200]), np.array([20, 30, 50])).statistic, 3)
+0.6
 """
 
 from __future__ import annotations
@@ -18,6 +31,8 @@ if TYPE_CHECKING:
 
 _DRAWS = 1999
 """Simulated samples behind a p-value of Wasserstein's: its resolution is 1/2000, enough to show."""
+_MOST_ROWS = 1_000_000_000
+"""Limit of numpy's hypergeometric draws; beyond it multinomial ones, which differ by 1e-4, take their place."""
 _SEED = 20_070_426
 """The one seed of those draws, so that the same counts have the same p-value."""
 
@@ -48,7 +63,7 @@ def wasserstein(
 
     `positions` are the places of the bins (float64[bins], ascending; their midpoints, say), 0, 1, 2, ... by default.
     `statistic` is in their unit, `effect_size` in standard deviations of the reference (0 when it has none). The
-    p-value is simulated from the pooled shares with a fixed seed.
+    p-value comes from 1,999 random deals of both samples' rows with a fixed seed.
     """
     reference, current = checked(reference_counts, current_counts)
     n, reference_n = int(current.sum()), int(reference.sum())
@@ -63,12 +78,18 @@ def wasserstein(
     distance = float(np.abs(np.cumsum(q - p)) @ step)
     mean = float(p @ place)
     deviation = math.sqrt(float(p @ (place - mean) ** 2))
-    random = np.random.default_rng(_SEED)
-    pooled = (reference + current) / (n + reference_n)
-    pooled /= pooled.sum()
-    drawn = random.multinomial(n, pooled, _DRAWS) / n - random.multinomial(reference_n, pooled, _DRAWS) / reference_n
-    simulated = np.abs(np.cumsum(drawn, axis=1)) @ step
+    simulated = np.abs(np.cumsum(_gaps(reference + current, n, reference_n), axis=1)) @ step
     # A draw that ties with the observation must count, also when its sum was rounded differently.
     p_value = (1 + int(np.count_nonzero(simulated >= distance * (1 - 1e-12)))) / (_DRAWS + 1)
     contributions = np.abs(q - p) * np.abs(place - mean)
     return DriftResult(distance, distance / deviation if deviation else 0.0, p_value, n, largest(contributions))
+
+
+def _gaps(both: NDArray[np.float64], n: int, reference_n: int) -> NDArray[np.float64]:
+    """Return differences q - p of shares when the rows of both samples are dealt out at random, float64[draws, bins]."""
+    random = np.random.default_rng(_SEED)
+    if n + reference_n < _MOST_ROWS:
+        drawn = random.multivariate_hypergeometric(both.astype(np.int64), n, _DRAWS, method="marginals")
+        return drawn / n - (both - drawn) / reference_n
+    shares = both / both.sum()
+    return random.multinomial(n, shares, _DRAWS) / n - random.multinomial(reference_n, shares, _DRAWS) / reference_n

@@ -7,37 +7,32 @@ All three take the bins as unordered. With shares p (reference, N rows) and q (c
 - Jensen-Shannon distance = sqrt(JSD), logarithms base 2, in [0, 1].
 - Hellinger distance = sqrt(sum (sqrt p - sqrt q)^2 / 2), in [0, 1].
 
-Without drift PSI, 8 JSD (in nats) and 8 H^2 are (1/n + 1/N) times a chi-squared variable with B - 1 degrees of freedom
-to first order (all have the same second derivative at p = q), which gives the p-values: good where every bin expects
-some 10, too small in sparse bins. The test of a cell does not use them.
+They are sizes. To first order each is the same multiple of the same chi-squared variable without drift (all have the
+same second derivative at p = q), but their own tails leave that law early: where bins expect 10, the p-value of
+Hellinger's would be 6 times too small at 0.001. The p-value given is therefore that of the G test (`g_test`) on the same
+counts, on bins pooled until each expects 10.
 
+Guarantee: on independent rows P(p <= a) is 0.9 to 1.2 times a down to 0.001, for n >= 50.
+
+Cost: some 60 microseconds each. Merge: counts add up, distances do not.
 Sources: Lin 1991, IEEE Trans. Inf. Theory 37; Yurdakul & Naranjo 2020, J. Risk Model Validation 14.
+
+>>> import numpy as np
+>>> then, now = np.array([500, 300, 200]), np.array([20, 30, 50])
+>>> [round(statistic(then, now).statistic, 3) for statistic in (psi, jensen_shannon, hellinger)]
+[0.54, 0.31, 0.26]
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtrc, xlogy
+from scipy.special import xlogy
 
+from detectors.drift.g_test import g_p_value
+from detectors.drift.kernels import psi_terms
 from detectors.drift.result import NOTHING, Counts, DriftResult, checked, largest
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-HALF = 0.5
-"""Added to every count for PSI: a floor on shares instead (1e-4 is common) makes sparse bins worth far too much."""
-
-
-def psi_terms(reference: NDArray[np.float64], current: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each bin's part of the PSI, half a count added per bin; both float64[bins], not empty."""
-    bins = len(reference)
-    p = (reference + HALF) / (reference.sum() + HALF * bins)
-    q = (current + HALF) / (current.sum() + HALF * bins)
-    terms: NDArray[np.float64] = (q - p) * np.log(q / p)
-    return terms
 
 
 def psi_bias(bins: int, n: float, reference_n: float) -> float:
@@ -55,11 +50,11 @@ def psi(reference_counts: Counts, current_counts: Counts) -> DriftResult:
     n, reference_n = current.sum(), reference.sum()
     if not n or not reference_n:
         return NOTHING
-    terms = psi_terms(reference, current)
-    value = float(terms.sum())
+    terms = np.zeros(len(reference))
+    value = float(psi_terms(reference, current, terms))
     n, reference_n = float(n), float(reference_n)
     corrected = value - psi_bias(len(terms), n, reference_n)
-    return DriftResult(value, corrected, _p_value(value, reference, current), int(n), largest(terms))
+    return DriftResult(value, corrected, g_p_value(reference, current), int(n), largest(terms))
 
 
 def jensen_shannon(reference_counts: Counts, current_counts: Counts) -> DriftResult:
@@ -74,7 +69,7 @@ def jensen_shannon(reference_counts: Counts, current_counts: Counts) -> DriftRes
     terms = (xlogy(p, p / scale) + xlogy(q, q / scale)) / 2
     nats = max(0.0, float(terms.sum()))
     distance = math.sqrt(min(1.0, nats / math.log(2)))
-    return DriftResult(distance, distance, _p_value(8 * nats, reference, current), int(n), largest(terms))
+    return DriftResult(distance, distance, g_p_value(reference, current), int(n), largest(terms))
 
 
 def hellinger(reference_counts: Counts, current_counts: Counts) -> DriftResult:
@@ -86,12 +81,4 @@ def hellinger(reference_counts: Counts, current_counts: Counts) -> DriftResult:
     terms = (np.sqrt(reference / reference_n) - np.sqrt(current / n)) ** 2 / 2
     square = min(1.0, float(terms.sum()))
     distance = math.sqrt(square)
-    return DriftResult(distance, distance, _p_value(8 * square, reference, current), int(n), largest(terms))
-
-
-def _p_value(scaled: float, reference: NDArray[np.float64], current: NDArray[np.float64]) -> float:
-    """Return the upper tail of the chi-squared law; bins that are empty in both samples have no freedom."""
-    freedom = int(np.count_nonzero(reference + current)) - 1
-    if freedom < 1:
-        return 1.0
-    return float(chdtrc(freedom, max(0.0, scaled) / (1 / current.sum() + 1 / reference.sum())))
+    return DriftResult(distance, distance, g_p_value(reference, current), int(n), largest(terms))

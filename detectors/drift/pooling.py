@@ -8,25 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from detectors.drift.kernels import add_groups, pool
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 LEAST_EXPECTED = 10.0
 """The expected count below which a bin is pooled with its neighbour."""
 
 
-def pooled_starts(reference: NDArray[np.float64], n: float, least: float = LEAST_EXPECTED) -> list[int]:
-    """Return the first index of each group of neighbouring bins, for `np.add.reduceat`.
+def pooled_starts(reference: NDArray[np.float64], n: float, least: float = LEAST_EXPECTED) -> NDArray[np.int64]:
+    """Return the first index of each group of neighbouring bins, int64[groups].
 
     A group is closed as soon as a window of `n` rows is expected to have `least` in it; what is left over at the end
     joins the last group. `reference` is float64[bins], its counts.
     """
-    needed = least * float(reference.sum()) / n
-    starts, mass, begin = [], 0.0, 0
-    for i, count in enumerate(reference.tolist()):
-        mass += count
-        if mass >= needed:
-            starts.append(begin)
-            begin, mass = i + 1, 0.0
-    return starts or [0]
+    starts = np.zeros(len(reference), np.int64)
+    made = pool(reference, len(reference), least * float(reference.sum()) / n, starts)
+    return starts[:made]
+
+
+def grouped(counts: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the sums of `counts` over groups that begin at `starts`, float64[len(starts)]."""
+    sums = np.zeros(len(starts))
+    add_groups(counts, len(counts), starts, len(starts), sums)
+    return sums

@@ -44,21 +44,33 @@ class View:
     others: int
 
 
-def drift_vector(subject: Subject, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the counts that take part in drift, float64: no missing values, no type errors.
+def drift_slots(subject: Subject) -> NDArray[np.int64]:
+    """Return which element of the drift vector each slot counts in, int64[width]; -1: missing and type errors, in none.
 
     Numeric: the bins, with below and above folded into the first and last; one bin only: [below, bin, above].
     Categorical: the top categories, then everything else (other categories, unseen ones) together.
     """
+    element = np.arange(subject.width)
     if not subject.numeric:
-        top = min(TOP_CATEGORIES, subject.bins)
-        return np.append(counts[:top], counts[top:-2].sum()).astype(np.float64)
-    vector = counts[:-2].astype(np.float64)
-    if subject.bins == 1:
-        return vector
-    vector[1] += vector[0]
-    vector[-2] += vector[-1]
-    return vector[1:-1]
+        element = np.minimum(element, min(TOP_CATEGORIES, subject.bins))
+    elif subject.bins > 1:
+        element = np.clip(element - 1, 0, subject.bins - 1)
+    element[-2:] = -1
+    return element
+
+
+def drift_matrix(subject: Subject, windows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the counts of slot vectors, int64[windows, width], that take part in drift, float64[windows, elements]."""
+    element = drift_slots(subject)
+    first = np.flatnonzero(np.diff(element[:-2], prepend=-1))
+    matrix: NDArray[np.float64] = np.add.reduceat(windows[:, :-2], first, axis=1).astype(np.float64)
+    return matrix
+
+
+def drift_vector(subject: Subject, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the counts of one slot vector, int64[width], that take part in drift."""
+    vector: NDArray[np.float64] = drift_matrix(subject, counts[None, :])[0]
+    return vector
 
 
 @lru_cache(maxsize=16_384)
