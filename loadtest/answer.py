@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from detectors.performance import merge
 from loadtest.workload import MODEL
 from schemas.errors import Outcome
 from schemas.identifiers import task_tag
@@ -76,7 +77,7 @@ class Committed:
                 vector = snapshot.unpack_vector(entry.vector)
                 slots, n = vector[HEADER:], int(vector[0])
                 if kind == ARRIVALS:
-                    outcomes = slots if not len(outcomes) else outcomes + slots
+                    outcomes = merge(outcomes, slots) if len(outcomes) else slots
                 else:
                     before, sum_before = panes.get(start, (0, [0] * len(slots)))
                     panes[start] = before + n, (np.array(sum_before, np.int64) + slots).tolist()

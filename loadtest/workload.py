@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
+from detectors.performance import count_classes
 from detectors.reference import Reference
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def labels(made: Rows) -> Iterator[Record]:
 
 
 def truth_of(made: Rows, against: Reference) -> Truth:
-    """Count with numpy what driftline must count: slots of every subject by pane, and the outcomes of the labels."""
+    """Count what driftline must count: with numpy the slots of every subject by pane, and the outcomes of the labels."""
     columns = {name: made.features[:, i] for i, name in enumerate(FEATURES)} | {"score": made.score}
     pane = made.time // PANE_MS * PANE_MS
     starts, which = np.unique(pane, return_inverse=True)
@@ -141,13 +142,11 @@ def _counts(slot: NDArray[np.int64], which: NDArray[np.int64], panes: int, width
 
 
 def _outcomes(made: Rows) -> list[int]:
-    """n, errors, confusion (actual x predicted), score histogram by actual class: of the labelled rows."""
+    """The outcome vector of the labelled rows, counted in one go, as a reference counts its own (a test joins one by one)."""
     mine = made.labelled
     actual, predicted = made.truth[mine].astype(np.int64), made.answer[mine].astype(np.int64)
-    confusion = np.bincount(actual * 2 + predicted, minlength=4)
-    score_bin = np.minimum(99, (made.score[mine] * 100).astype(np.int64))
-    scores = np.bincount(actual * 100 + score_bin, minlength=200)
-    return [len(actual), int((actual != predicted).sum()), *confusion.tolist(), *scores.tolist()]
+    found: list[int] = count_classes(actual, predicted, "binary", 2, made.score[mine]).tolist()
+    return found
 
 
 def _names(answer: NDArray[np.bool_]) -> NDArray[np.str_]:

@@ -1,4 +1,4 @@
-"""Performance of a model from integer counters: what the outcome vector holds, and the metrics it yields.
+"""Performance of a model from integer counters: what the outcome vector holds, the metrics it yields, and their comparison.
 
 >>> import numpy as np
 >>> from detectors.performance import count_classes, metrics
@@ -11,34 +11,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from detectors.performance import classification, layout
+from detectors.performance import layout
+from detectors.performance.amounts import amount_metrics, count_amounts
+from detectors.performance.calibration import Group, Reliability, reliability
+from detectors.performance.comparison import Comparison, compare
+from detectors.performance.costs import Cost, CostMatrix, cost
+from detectors.performance.counting import count_outcomes
+from detectors.performance.fairness import Difference, Fairness, differences
 from detectors.performance.metric import WORSE, Metric, drop_p_value
-from detectors.performance.outcomes import count_classes, count_errors
-from detectors.performance.regression import regression
+from detectors.performance.outcomes import count_classes, count_errors, merge, reclassify
+from detectors.performance.residuals import absolute_quantile, quantile_p_value, residual_quantile
+from detectors.performance.summary import metrics
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["WORSE", "Metric", "count_classes", "count_errors", "drop_p_value", "layout", "metrics"]
-
-
-def metrics(vector: NDArray[np.int64], task: str, classes: Sequence[str]) -> dict[str, Metric]:
-    """Return every metric that an outcome vector (`detectors.performance.layout`) yields for its task.
-
-    binary: accuracy, precision, recall, f1, roc_auc. multiclass: accuracy and macro precision, recall, f1 over
-    `classes`. regression: mae, rmse, bias. A metric that the outcomes do not define has the value None.
-
-    Raises:
-        ValueError: the vector does not have the length of its task and classes.
-    """
-    if len(vector) != layout.width(task, len(classes)):
-        message = f"an outcome vector of {task} with {len(classes)} classes has another length than {len(vector)}"
-        raise ValueError(message)
-    if task == "regression":
-        return regression(vector)
-    return classification.binary(vector) if task == "binary" else classification.multiclass(vector, len(classes))
+__all__ = [
+    "WORSE",
+    "Comparison",
+    "Cost",
+    "CostMatrix",
+    "Difference",
+    "Fairness",
+    "Group",
+    "Metric",
+    "Reliability",
+    "absolute_quantile",
+    "amount_metrics",
+    "compare",
+    "cost",
+    "count_amounts",
+    "count_classes",
+    "count_errors",
+    "count_outcomes",
+    "differences",
+    "drop_p_value",
+    "layout",
+    "merge",
+    "metrics",
+    "quantile_p_value",
+    "reclassify",
+    "reliability",
+    "residual_quantile",
+]

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-WORSE: dict[str, Literal["lower", "higher"]] = {
+from scipy.stats import hypergeom
+
+Worse = Literal["lower", "higher", "apart"]
+"""How a metric gets worse; "apart": a change either way."""
+
+WORSE: Final[dict[str, Worse]] = {
     "accuracy": "lower",
     "precision": "lower",
     "recall": "lower",
     "f1": "lower",
+    "specificity": "lower",
     "roc_auc": "lower",
+    "pr_auc": "lower",
+    "log_loss": "higher",
+    "brier": "higher",
+    "ece": "higher",
     "mae": "higher",
     "rmse": "higher",
+    "bias": "apart",
+    "residual_p05": "apart",
+    "residual_p50": "apart",
+    "residual_p95": "apart",
+    "absolute_p50": "higher",
+    "absolute_p95": "higher",
 }
-"""The direction in which each metric gets worse. `bias` has none: both directions are wrong."""
+"""The direction in which each metric gets worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +40,22 @@ class Metric:
 
     `value` is None where the outcomes do not define it (no predicted positive: no precision), `standard_error` where
     it cannot be estimated. `n` is the number of outcomes that the figure rests on: those predicted positive for
-    precision, the smaller class for the AUC.
+    precision, the smaller class for the ROC AUC, the positives for the PR AUC. `bin_error` is the most by which the
+    value can differ from that of the same outcomes without bins, beside the sampling error; 0.0 where no bin is used.
+    `successes` of a rate (and of F1, which rises with a rate) are what an exact test needs; None elsewhere.
     """
 
     value: float | None
     standard_error: float | None
     n: int
+    bin_error: float = 0.0
+    successes: int | None = None
 
 
-NOTHING = Metric(None, None, 0)
+NOTHING: Final = Metric(None, None, 0)
 """A metric that the outcomes do not define."""
+
+_LEAST = 2  # a variance needs two values
 
 
 def wilson_error(successes: float, n: int) -> float:
@@ -41,30 +63,57 @@ def wilson_error(successes: float, n: int) -> float:
 
     Unlike sqrt(p(1-p)/n) it is not zero when all or none succeed. Source: Wilson (1927), JASA 22, 209-212.
     """
-    rate = successes / n
-    return math.sqrt(rate * (1 - rate) / n + 1 / (4 * n * n)) / (1 + 1 / n)
+    share = successes / n
+    return math.sqrt(share * (1 - share) / n + 1 / (4 * n * n)) / (1 + 1 / n)
 
 
 def rate(successes: int, n: int) -> Metric:
     """Return the metric of `successes` among `n`; undefined for n = 0."""
-    return Metric(successes / n, wilson_error(successes, n), n) if n else NOTHING
+    return Metric(successes / n, wilson_error(successes, n), n, successes=successes) if n else NOTHING
 
 
-def drop_p_value(reference: Metric, current: Metric, worse: Literal["lower", "higher"]) -> float:
-    """Return the one-sided p-value of "the current metric is not worse than the reference's".
+def mean(total: float, square_total: float, n: int) -> Metric:
+    """Return the mean of `n` values from their sum and sum of squares; its error is s / sqrt(n), none for n = 1."""
+    if not n:
+        return NOTHING
+    value = total / n
+    if n < _LEAST:
+        return Metric(value, None, n)
+    return Metric(value, math.sqrt(max(0.0, square_total / n - value * value) / (n - 1)), n)
 
-    z = difference / sqrt(error of the reference^2 + error of the window^2), normal approximation. The window's error is
-    the larger of its own and the reference's scaled to the window's n: under the null they estimate the same, and a
-    rate near 0 or 1 whose estimate strayed outwards would otherwise look far too certain (a recall of 0.1 that comes
-    out as 3 of 100 has p = 0.008, its own error says 3e-5). 1.0 when either metric or its error is undefined.
+
+def drop_p_value(reference: Metric, current: Metric, worse: Worse) -> float:
+    """Return the p-value of "the current metric is not worse than the reference's".
+
+    Rates (accuracy, precision, recall, specificity) and F1: Fisher's exact test, valid at any n. F1 = 2J / (1 + J) with
+    the rate J = TP / (TP + FP + FN), so it is worse exactly when J is.
+
+    The others: z = difference / sqrt(error of the reference^2 + error of the window^2), normal approximation. The
+    window's error is the larger of its own and the reference's scaled to the window's n: under the null they estimate
+    the same, and a mean whose estimate strayed inwards would otherwise look far too certain.
+
+    One-sided for "lower" and "higher", two-sided for "apart". 1.0 when either metric or its error is undefined.
     """
     if reference.value is None or current.value is None:
         return 1.0
     if reference.standard_error is None or current.standard_error is None:
         return 1.0
+    if reference.successes is not None and current.successes is not None and worse != "apart":
+        return _fisher(reference, reference.successes, current, current.successes, worse)
     expected = reference.standard_error * math.sqrt(reference.n / current.n)
     error = math.hypot(reference.standard_error, max(current.standard_error, expected))
-    change = reference.value - current.value if worse == "lower" else current.value - reference.value
+    change = current.value - reference.value
+    if worse == "lower":
+        change = -change
+    elif worse == "apart":
+        change = abs(change)
     if error == 0:
         return 1.0 if change <= 0 else 0.0
-    return 0.5 * math.erfc(change / error / math.sqrt(2))
+    return (1.0 if worse == "apart" else 0.5) * math.erfc(change / error / math.sqrt(2))
+
+
+def _fisher(reference: Metric, reference_hits: int, current: Metric, hits: int, worse: Worse) -> float:
+    """Return the probability of this many successes or fewer (more, for "higher") among all with the same total."""
+    if worse == "higher":
+        return _fisher(reference, reference.n - reference_hits, current, current.n - hits, "lower")
+    return min(1.0, float(hypergeom.cdf(hits, reference.n + current.n, reference_hits + hits, current.n)))

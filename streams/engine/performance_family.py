@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from detectors.decisions import Budget, level
-from detectors.performance import Metric, drop_p_value, metrics
+from detectors.performance import Metric, compare, metrics, reclassify
 from schemas.alerts import Evidence
 from schemas.config import ModelConfig
+from schemas.errors import StateMismatch
 from streams.engine.families import Book, decide
 from streams.engine.shape import HEADER
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from streams.engine.windows import Window
 
 _WARNING, _CRITICAL = 0.05, 0.10
-"""Drop of a rate (or growth of an error, relative) that makes an alert a warning, and a critical one."""
-_HIGHER_IS_WORSE = frozenset({"mae", "rmse"})
+"""Drop of a rate (or growth of an error, relative: `detectors.performance.Comparison`) that makes an alert a warning, and a
+critical one."""
 
 
 def of_vector(model: Model, vector: NDArray[np.int64]) -> dict[str, Metric]:
@@ -39,7 +40,10 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
     if not isinstance(config, ModelConfig):
         return changes, records
     confirm = config.alerts.confirmation
-    for stream, (shape_hash, vector) in window.streams.items():
+    for stream, (_, vector) in window.streams.items():
+        if len(vector) != model.performance_width:
+            what = f"a stored window of {model.name!r} has {len(vector)} counters, this driftline needs {model.performance_width}"
+            raise StateMismatch(what, "run the driftline that wrote it, or monitor under a new model name or group")
         outcomes = vector[HEADER : HEADER + model.outcome_width]
         found = of_vector(model, outcomes)
         records.append(
@@ -49,29 +53,29 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
                 "window": [window.start, window.end],
                 "labels": int(outcomes[0]),
                 "metrics": {
-                    k: {"value": m.value, "standard_error": m.standard_error, "n": m.n} for k, m in found.items()
+                    k: {"value": m.value, "standard_error": m.standard_error, "n": m.n, "bin_error": m.bin_error}
+                    for k, m in found.items()
                 },
             }
         )
-        reference = model.references[shape_hash]
+        reference = window.references[stream]
         if stream.version in book.superseded or reference.outcomes is None:
             continue
-        baseline = of_vector(model, reference.outcomes)
-        watched = [m for m in config.performance if m in found and m in baseline]
+        known = reference.outcomes
+        if reference.classes != model.classes:  # a version's own reference may have met other classes
+            known = reclassify(known, reference.classes, model.classes)
+        watched = compare(known, outcomes, config.task, model.classes, config.performance)
         at = level(Budget.parse(config.alerts.false_alarms), "performance", model.window, max(1, len(watched)), confirm)
-        for metric in watched:
-            now, was = found[metric], baseline[metric]
-            if now.value is None or was.value is None or now.standard_error is None:
+        for metric, both in watched.items():
+            now, was, size = both.current, both.reference, both.worse_by
+            if now.value is None or was.value is None or size is None or now.standard_error is None:
                 continue
-            p_value = drop_p_value(was, now, "higher" if metric in _HIGHER_IS_WORSE else "lower")
-            worse = now.value - was.value if metric in _HIGHER_IS_WORSE else was.value - now.value
-            rejected = p_value < at
-            size = worse / abs(was.value) if metric in _HIGHER_IS_WORSE and was.value else worse
+            rejected = both.p_value < at
             evidence = Evidence(
                 statistic=metric,
                 value=now.value,
                 reference_value=was.value,
-                p_value=p_value,
+                p_value=both.p_value,
                 level=at,
                 effect_size=size,
                 n=now.n,

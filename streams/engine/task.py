@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detectors.performance import count_outcomes
 from schemas.errors import Outcome
 from streams.engine import cells, snapshot
 from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, LabelColumns, PredictionColumns
@@ -23,7 +24,8 @@ from streams.engine.join import Join
 from streams.engine.kernels import clock as clocks
 from streams.engine.kernels import join as joins
 from streams.engine.kernels.clock import NEVER
-from streams.engine.kernels.fold import add_outcomes, fold
+from streams.engine.kernels.fold import fold, touch
+from streams.engine.plan import BINARY
 from streams.engine.shape import HEADER
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.task_head import HEAD, Progress, head_of
@@ -251,10 +253,10 @@ class Task:
                 (PERFORMANCE, window, np.where(mature, HEADER, HEADER + config.outcome_width)),
             ):
                 header = self.open[kind].place(group, start, s)
-                begin = header + shift
-                add_outcomes(
-                    begin, order, header, self.open[kind].arena, config.task_code, klass, actual, answer, value
-                )
+                arena = self.open[kind].arena
+                touch(arena, header, order)
+                scored = config.task_code == BINARY
+                count_outcomes(arena, header + shift, len(config.classes), scored, klass, actual, answer, value)
 
     def _begin(
         self,

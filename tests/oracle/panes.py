@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 from schemas.events import category_text
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from detectors.reference import Reference
     from tests.oracle.join_oracle import Pair, Prediction, Result, Rules
 
-Panes = dict[tuple[str, int, str, str], list[int]]
-"""(model, start, version, variant) -> rows, lowest offset, highest offset, counts."""
+Key = tuple[str, int, str, str]
+"""Model, start, version, variant."""
+Panes = dict[Key, list[int]]
+"""Each to rows, lowest offset, highest offset, counts."""
 
 
 def feature_panes(result: Result, rules: dict[str, Rules], reference: Reference) -> Panes:
@@ -39,38 +42,45 @@ def _value(p: Prediction, name: str, *, feature: bool) -> Any:  # noqa: ANN401  
 
 def arrival_panes(result: Result, rules: dict[str, Rules], positive: str) -> Panes:
     """Each pair in the pane of its label's time, but not before the prediction's."""
-    found: Panes = {}
+    groups: dict[Key, list[Pair]] = {}
     for pair in result.pairs:
         p, pane = pair.prediction, rules[pair.prediction.model].pane
         time = max(p.event_time, pair.label_time)
-        _add(found, (p.model, time - time % pane, p.version, p.variant), pair.label.offset, _outcome(pair, positive))
-    return found
+        groups.setdefault((p.model, time - time % pane, p.version, p.variant), []).append(pair)
+    return {key: [*_header(pairs), *_outcomes(pairs, positive)] for key, pairs in groups.items()}
 
 
 def performance_panes(result: Result, rules: dict[str, Rules], positive: str) -> Panes:
     """Each pair in the window of its prediction: first the labels before maturity, then those after it."""
-    found: Panes = {}
+    groups: dict[Key, list[Pair]] = {}
     for pair in result.pairs:
-        p, rule = pair.prediction, rules[pair.prediction.model]
-        start = p.event_time - p.event_time % rule.window
-        counts = _outcome(pair, positive)
-        nothing = [0] * len(counts)
-        mature = pair.label_time < start + rule.window + rule.maturity
-        both = counts + nothing if mature else nothing + counts
-        _add(found, (p.model, start, p.version, p.variant), pair.label.offset, both)
+        p, window = pair.prediction, rules[pair.prediction.model].window
+        groups.setdefault((p.model, p.event_time - p.event_time % window, p.version, p.variant), []).append(pair)
+    found: Panes = {}
+    for key, pairs in groups.items():
+        rule = rules[key[0]]
+        matures = key[1] + rule.window + rule.maturity
+        early, late = ([x for x in pairs if (x.label_time < matures) == before] for before in (True, False))
+        found[key] = [*_header(pairs), *_outcomes(early, positive), *_outcomes(late, positive)]
     return found
 
 
-def _outcome(pair: Pair, positive: str) -> list[int]:
-    """The outcome vector of one labelled binary answer; a score without an answer is an answer at one half."""
-    p = pair.prediction
-    if p.prediction is not None:
-        predicted = int(category_text(p.prediction) == positive)
-    else:
-        predicted = int(p.score is not None and p.score >= 0.5)
-    actual = int(category_text(pair.label.label) == positive)
-    score = None if p.score is None else [p.score]
-    return outcomes.classes([actual], [predicted], 2, score, binary=True)
+def _header(pairs: list[Pair]) -> list[int]:
+    offsets = [pair.label.offset for pair in pairs]
+    return [len(pairs), min(offsets), max(offsets)]
+
+
+def _outcomes(pairs: list[Pair], positive: str) -> list[int]:
+    """The outcome vector of labelled binary answers; a score without an answer is an answer at one half."""
+    predicted = [
+        int(p.score is not None and p.score >= 0.5)
+        if p.prediction is None
+        else int(category_text(p.prediction) == positive)
+        for p in (pair.prediction for pair in pairs)
+    ]
+    actual = [int(category_text(pair.label.label) == positive) for pair in pairs]
+    score = [nan if pair.prediction.score is None else pair.prediction.score for pair in pairs]
+    return outcomes.classes(actual, predicted, 2, score, binary=True)
 
 
 def _add(found: Panes, key: tuple[str, int, str, str], offset: int, counts: list[int]) -> None:
