@@ -1,18 +1,29 @@
-"""The error rate by arrival of the labels: ADWIN fed with one pane at a time, so that it reacts before windows mature."""
+"""The error rate by arrival of the labels, one pane after another, so that a rise is seen before windows mature.
+
+Against a baseline, the error rate of the reference's labelled answers, an e-detector looks for a rise: its mean number of
+panes between false alarms is what the budget allows, by construction. It also says since when. The alert resolves when a second
+one has seen the rate fall below the middle between the baseline and the rate that opened the alert; as long as the rate
+stays above, it is fooled no more often than the first. Rates in between stay what they are called: what has opened needs
+evidence to resolve. Without labels in the reference there is no baseline: ADWIN then compares the stream with its own past.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from detectors.sequential.adwin import Adwin
+from detectors.decisions import Budget, level
+from detectors.performance import layout
+from detectors.sequential import Adwin, EDetector
 from schemas.alerts import Evidence
-from schemas.config import Confirmation
+from schemas.config import Confirmation, ModelConfig
 from streams.engine.families import Book, decide, stream_text
 from streams.engine.shape import HEADER
 
 if TYPE_CHECKING:
+    from detectors.reference import Reference
     from streams.engine.alerts import Change
     from streams.engine.plan import Model
     from streams.engine.windows import Window
@@ -21,66 +32,189 @@ SUBJECT = "error_rate"
 _AT_ONCE = Confirmation(1, 1)
 _WARNING, _CRITICAL = 0.05, 0.10
 MAX_PANES = 4096
-"""Starts of panes that are remembered to date a change; ADWIN's window may reach further back."""
+"""Starts of panes that are remembered to date a change; a detector's window may reach further back."""
 
 
 class Series(msgspec.Struct):
-    """One stream's detector: its state, the starts of the panes in its window, and its error rate before the last change."""
+    """One stream's detectors: their states, and the starts of the panes that they may date a change to.
 
-    adwin: dict[str, object] = msgspec.field(default_factory=lambda: Adwin().to_state())
+    `rise` and, while an alert is open, `back` are e-detectors; `adwin` stands in where there is no baseline, and `before` is
+    its error rate before the last change.
+    """
+
+    adwin: dict[str, Any] | None = None
     panes: list[int] = msgspec.field(default_factory=list)
     before: float = 0.0
+    rise: dict[str, Any] | None = None
+    back: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What one pane has shown: a rise, or its end.
+
+    Rates are shares of wrong answers; `threshold` is what counts as a rise, `panes` how many panes back the change lies.
+    """
+
+    rose: bool
+    statistic: str
+    rate: float
+    before: float
+    threshold: float | None
+    level: float | None
+    n: int
+    panes: int
 
 
 def step(book: Book, series: dict[str, Series], model: Model, pane: Window) -> list[Change]:
     """Feed one arrival pane of all streams; an alert opens when the error rate rose, and resolves when it fell again."""
     changes = []
-    for stream, (shape_hash, vector) in pane.streams.items():
+    for stream, (_, vector) in pane.streams.items():
         if stream.version in book.superseded or not model.classes:
             continue
-        n, errors = int(vector[HEADER]), int(vector[HEADER + 1])
+        n, errors = int(vector[HEADER + layout.N]), int(vector[HEADER + layout.ERRORS])
         if n == 0:
             continue
         one = series.setdefault(stream_text(stream), Series())
-        detector = Adwin.from_state(one.adwin)
-        before = detector.mean
-        changed = detector.update_many(n, errors, errors)
-        one.adwin = detector.to_state()
-        one.panes = [*one.panes, pane.start][-min(MAX_PANES, max(1, detector.window_start)) :]
-        if not changed:
+        one.panes = [*one.panes, pane.start][-MAX_PANES:]
+        reference = pane.references[stream]
+        baseline = _baseline(reference)
+        open_ = book.condition(stream, SUBJECT).open
+        at = allowance(model)
+        found = (
+            _against_past(one, n, errors, open_=open_)
+            if baseline is None
+            else _against_baseline(one, baseline, at, n, errors, open_=open_)
+        )
+        if found is None:
             continue
-        rose = detector.direction > 0
-        if rose:
-            one.before = before
-        if not rose and not book.condition(stream, SUBJECT).open:
-            continue
-        size = detector.mean - one.before
+        since = one.panes[-min(found.panes, len(one.panes))]
+        size = found.rate - found.before
         evidence = Evidence(
-            statistic="adwin",
-            value=detector.mean,
-            reference_value=one.before,
+            statistic=found.statistic,
+            value=found.rate,
+            threshold=found.threshold,
+            level=found.level,
+            reference_value=found.before,
             effect_size=size,
-            n=detector.n,
-            reference_hash=model.references[shape_hash].content_hash if shape_hash in model.references else "",
+            n=found.n,
+            reference_hash=reference.content_hash,
             config_hash=model.decision,
         )
-        verb = "has risen" if rose else "has fallen again"
-        who = f"{stream.model} {stream.version}"
+        verb = "has risen" if found.rose else "has fallen again"
+        where = "before" if baseline is None else "in the reference"
         change = decide(
             book,
             model,
             stream,
             "sequential",
             SUBJECT,
-            rejected=rose,
+            rejected=found.rose,
             severity="critical" if size >= _CRITICAL else "warning" if size >= _WARNING else "info",
-            window=(one.panes[0], pane.end),
+            window=(since, pane.end),
             time=pane.end,
             confirm=_AT_ONCE,
             evidence=evidence,
-            summary=f"{who}: the error rate of labelled predictions {verb} (from {before:.3f} to {detector.mean:.3f})",
-            since=one.panes[0],
+            summary=(
+                f"{stream.model} {stream.version}: the error rate of labelled predictions {verb} "
+                f"({found.rate:.3f} on {found.n:,} labels, {found.before:.3f} {where})"
+            ),
+            since=since,
         )
-        if change is not None:
-            changes.append(change)
+        if change is None:
+            continue
+        changes.append(change)
+        if found.threshold is not None and change.transition == "opened":
+            one.back = _all_clear(found.threshold, found.rate, at).to_state()
+        elif change.transition == "resolved":
+            one.rise = one.back = None
     return changes
+
+
+def allowance(model: Model) -> float:
+    """Return the rate of false alarms per pane that the budget allows: a metric's share of what all watched metrics have.
+
+    At most `detectors.decisions.LARGEST_LEVEL`, which is ten panes between false alarms.
+    """
+    config = model.config
+    cells = 1 + len(config.performance) if isinstance(config, ModelConfig) else 1
+    return level(Budget.parse(config.alerts.false_alarms), "sequential", model.pane, cells, (1, 1))
+
+
+def _baseline(reference: Reference) -> tuple[int, int] | None:
+    """Return the errors and the number of labelled answers of a reference; None when it has none."""
+    outcomes = reference.outcomes
+    if outcomes is None or outcomes[layout.N] == 0:
+        return None
+    return int(outcomes[layout.ERRORS]), int(outcomes[layout.N])
+
+
+def _all_clear(threshold: float, rate: float, at: float) -> EDetector:
+    """Return the detector of the end of a rise: below the middle between what counts as no rise and the rate that opened."""
+    return EDetector(min(1.0, max(threshold, (threshold + rate) / 2)), arl=1 / at, alternative="less")
+
+
+def _resumed(state: dict[str, Any] | None, new: EDetector) -> EDetector:
+    """Return the detector of a state, as far as it looks for the same as `new`; a budget may have changed meanwhile."""
+    if state is None:
+        return new
+    old = EDetector.from_state(state | {"arl": new.parameters.arl})
+    return old if old.parameters == new.parameters else new
+
+
+def _against_baseline(
+    one: Series, baseline: tuple[int, int], at: float, n: int, errors: int, *, open_: bool
+) -> _Verdict | None:
+    wrong, known = baseline
+    rise = _resumed(one.rise, EDetector(wrong / known, arl=1 / at, baseline_n=known))
+    threshold = rise.null[1]
+    detector, found = rise, rise.update_many(n, errors, errors)
+    one.rise = rise.to_state()
+    longest = rise.window_start
+    if open_:
+        back = (
+            _all_clear(threshold, threshold, at)
+            if one.back is None
+            else EDetector.from_state(one.back | {"arl": 1 / at})
+        )
+        fell = back.update_many(n, errors, errors)
+        one.back = back.to_state()
+        longest = max(longest, back.window_start)
+        if fell and not found:
+            detector, found = back, True
+    one.panes = one.panes[-longest:]
+    if not found:
+        return None
+    return _Verdict(
+        rose=detector is rise,
+        statistic="e-detector",
+        rate=detector.mean,
+        before=wrong / known,
+        threshold=threshold,
+        level=at,
+        n=detector.n,
+        panes=detector.window_start,
+    )
+
+
+def _against_past(one: Series, n: int, errors: int, *, open_: bool) -> _Verdict | None:
+    detector = Adwin() if one.adwin is None else Adwin.from_state(one.adwin)
+    before = detector.mean
+    changed = detector.update_many(n, errors, errors)
+    one.adwin = detector.to_state()
+    one.panes = one.panes[-max(1, detector.window_start) :]
+    rose = detector.direction > 0
+    if not changed or not (rose or open_):
+        return None
+    if rose:
+        one.before = before
+    return _Verdict(
+        rose=rose,
+        statistic="adwin",
+        rate=detector.mean,
+        before=one.before,
+        threshold=None,
+        level=None,
+        n=detector.n,
+        panes=detector.window_start,
+    )

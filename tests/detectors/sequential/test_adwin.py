@@ -40,6 +40,15 @@ def test_panes_give_what_the_slow_oracle_finds_in_their_values(size: int) -> Non
     assert changes > 0
 
 
+@pytest.mark.parametrize(("oldest", "changed"), [(6, False), (7, True)])
+def test_a_side_of_a_cut_has_more_than_six_elements(oldest: int, changed: bool) -> None:  # noqa: FBT001  # what is expected
+    for first, second in ((oldest, 122), (122, oldest)):
+        detector, slow = Adwin(0.5), SlowAdwin(0.5)
+        panes = [[1000.0] * first, [0.0] * second]
+        found = [(detector.update_many(len(p), sum(p), 1000.0 * sum(p)), slow.update(p)) for p in panes]
+        assert found == [(False, False), (changed, changed)]
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     levels=st.lists(st.tuples(st.integers(1, 150), st.floats(-50, 50)), min_size=1, max_size=4),
@@ -88,11 +97,59 @@ def test_a_pane_of_one_value_is_that_value() -> None:
     assert single.to_state() == pane.to_state()
 
 
-def test_sums_of_integers_stay_exact_beyond_64_bits() -> None:
+def test_sums_of_integers_are_exact_up_to_53_bits() -> None:
     detector = Adwin()
     for _ in range(40):
-        detector.update_many(3, 3 * 2**70 + 1, 3 * 2**140)
-    assert detector.to_state()["window"][:2] == [120, 40 * (3 * 2**70 + 1)]
+        detector.update_many(3, 2**47 + 1, 2**94)
+    assert detector.to_state()["window"][:2] == [120, 40 * (2**47 + 1)]
+
+
+def test_its_counts_last_for_the_largest_panes() -> None:
+    detector = Adwin()
+    for _ in range(1000):
+        detector.update_many(1 << 40, 1 << 39, 1 << 39)
+    assert (detector.n, detector.mean) == (1000 << 40, 0.5)
+    with pytest.raises(ValueError, match="n >= 0"):
+        detector.update_many((1 << 40) + 1, 0, 0)
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from([0.0, 1.0]), st.floats(-50, 50)), max_size=300),
+    st.integers(0, 300),
+    st.sampled_from([0.002, 0.9]),
+)
+@settings(max_examples=40, deadline=None)
+def test_one_by_one_or_in_any_batches_it_answers_the_same(values: list[float], cut: int, delta: float) -> None:
+    one, batched = Adwin(delta), Adwin(delta)
+    found = [one.update(x) for x in values]
+    assert [*batched.update_each(values[:cut]), *batched.update_each(values[cut:])] == found
+    assert batched.to_state() == one.to_state()
+
+
+def test_panes_one_by_one_or_at_once_give_the_same() -> None:
+    rng = random.Random(8)
+    panes = [(n, rng.randint(0, n)) for n in (rng.randint(0, 300) for _ in range(500))]
+    panes += [(n, n) for n, _ in panes[:100]]
+    one, many = Adwin(0.05), Adwin(0.05)
+    found = [one.update_many(n, k, k) for n, k in panes]
+    assert any(found)
+    assert many.update_panes([n for n, _ in panes], [k for _, k in panes], [k for _, k in panes]).tolist() == found
+    assert many.to_state() == one.to_state()
+
+
+def test_a_batch_with_one_wrong_value_or_pane_adds_nothing() -> None:
+    detector = Adwin()
+    with pytest.raises(ValueError, match="finite"):
+        detector.update_each([1.0, math.nan])
+    with pytest.raises(ValueError, match="one dimension"):
+        detector.update_each([[1.0, 2.0]])
+    with pytest.raises(ValueError, match="counts"):
+        detector.update_panes([3, -1], [1, 1], [1, 1])
+    with pytest.raises(ValueError, match="each"):
+        detector.update_panes([3, 1], [1, 1], [1])
+    with pytest.raises(ValueError, match="at most"):
+        detector.update_panes([3, 1], [1, 1e101], [1, 1])
+    assert detector.elements == 0
 
 
 @given(st.integers(0, 400))
@@ -130,7 +187,7 @@ def test_an_empty_window_and_an_empty_pane_are_harmless() -> None:
     assert (detector.n, detector.mean, detector.variance, detector.window_start) == (0, 0.0, 0.0, 0)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e101])
 def test_values_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Adwin().update(value)

@@ -38,6 +38,31 @@ def test_the_element_after_an_alarm_starts_anew() -> None:
     assert detector.mean == 1.0
 
 
+def test_an_alarm_is_a_rise() -> None:
+    detector = Ddm()
+    assert (detector.n, detector.mean, detector.direction) == (0, 0.0, 0)
+    detector.update_each([0] * 29 + [1])
+    assert (detector.n, detector.direction) == (30, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from([0, 1]), st.floats(0, 1)), max_size=200), st.integers(0, 200))
+def test_one_by_one_or_in_any_batches_it_answers_the_same(errors: list[float], cut: int) -> None:
+    one, batched = Ddm(), Ddm()
+    found = [one.update(e) for e in errors]
+    assert [*batched.update_each(errors[:cut]), *batched.update_each(errors[cut:])] == found
+    assert batched.to_state() == one.to_state()
+
+
+def test_the_state_of_format_1_is_read_and_has_no_direction() -> None:
+    detector = Ddm()
+    detector.update_each([0] * 29 + [1])
+    state = detector.to_state()
+    del state["direction"]
+    again = Ddm.from_state(state | {"format": 1})
+    assert (again.to_state()) == detector.to_state() | {"direction": 0}
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 150))
 def test_a_restart_anywhere_changes_nothing(at: int) -> None:
@@ -60,3 +85,5 @@ def test_foreign_states_are_refused() -> None:
 def test_a_value_that_is_no_error_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         Ddm().update(2)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Ddm().update_each([0, 2])
