@@ -13,7 +13,7 @@ from detectors.reference.bins import equal_mass_edges
 from detectors.reference.columns import Column, as_booleans, as_numbers, as_texts
 from detectors.reference.subject import EXTRA_SLOTS, NUMERIC, Kind, Subject
 from schemas.errors import ReferenceMismatch
-from schemas.times import parse_time
+from schemas.times import EARLIEST_MS, LATEST_MS, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -205,26 +205,37 @@ def outcomes_of(
     return count_classes(actual[known], predicted[known], task, len(classes), scores[known])
 
 
-def span_of(name: str, source: Column | None) -> tuple[int, int] | None:
-    """Return the first and last event time in ms, None without a column of times.
+def times_of(name: str, source: Column | None) -> NDArray[np.float64] | None:
+    """Return the event time of every row in ms, NaN where it is missing; None without a column of times.
 
     Raises:
         ReferenceMismatch: a value is no time.
     """
     if source is None:
         return None
-    raw: list[object] = [v for v in source.values.tolist() if v is not None and v == v]  # noqa: PLR0124  # not NaN
-    times = []
-    for value in raw:
+    if source.values.dtype == np.float64:
+        wrong = ~np.isnan(source.values) & ~((source.values >= EARLIEST_MS) & (source.values < LATEST_MS))
+        if not wrong.any():
+            return source.values
+    times = np.full(len(source.values), np.nan)
+    for i, value in enumerate(source.values.tolist()):
+        if value is None or value != value:  # noqa: PLR0124  # NaN
+            continue
         try:
             whole = isinstance(value, float) and value.is_integer()
-            times.append(parse_time(int(cast("float", value)) if whole else cast("str", value)))
+            times[i] = parse_time(int(cast("float", value)) if whole else cast("str", value))
         except (ValueError, TypeError) as error:
             what = f"column {name!r} holds {value!r}, which is no usable time"
             raise ReferenceMismatch(
                 what, "give milliseconds since 1970 or RFC 3339 texts, or ignore the column"
             ) from error
-    return (min(times), max(times)) if times else None
+    return times
+
+
+def span_of(times: NDArray[np.float64] | None) -> tuple[int, int] | None:
+    """Return the first and last of some event times in ms, None without any."""
+    known = np.zeros(0) if times is None else times[~np.isnan(times)]
+    return (int(known.min()), int(known.max())) if len(known) else None
 
 
 def distributions(

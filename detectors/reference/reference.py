@@ -1,7 +1,8 @@
 """A reference: what a model saw and answered when it was known to be right, in frozen bins.
 
-Built once from a table, stored as JSON of version 1 (`Reference.to_json`) and addressed by its content. Size on disk:
-about 3 KiB a numeric feature. Everything that a window is compared with is in here; no row is kept.
+Built once from a table, stored as JSON (`Reference.to_json`) and addressed by its content. Version 1, and version 2 when
+there is an ordinary variation (`detectors.reference.ordinary`); both are read. Size on disk: about 3 KiB a numeric feature,
+and the size of its habit. Everything that a window is compared with is in here; no row is kept.
 
 >>> reference = Reference.build({"amount": [1.0, 2.0, 3.0, 4.0] * 50, "country": ["de", "fr"] * 100})
 >>> [(s.name, s.kind, s.bins, s.n) for s in reference.subjects]
@@ -22,6 +23,8 @@ import orjson
 
 from detectors.performance import layout
 from detectors.reference import build as parts
+from detectors.reference.habits import DEFAULT_WINDOW_MS, ordinary_of
+from detectors.reference.ordinary import Ordinary
 from detectors.reference.read import read_table
 from detectors.reference.subject import Subject
 from schemas.errors import ConfigError, ReferenceMismatch
@@ -36,8 +39,8 @@ Task = Literal["binary", "multiclass", "regression"]
 """What a model does."""
 FORMAT = "driftline-reference"
 """What `format` says in the JSON."""
-VERSION = 1
-"""The version of the JSON that is written, and the newest that is read."""
+VERSIONS = (1, 2)
+"""The versions of the JSON that are read: without and with an ordinary variation."""
 _TASKS = ("binary", "multiclass", "regression")
 
 
@@ -48,7 +51,8 @@ class Reference:
     `features` are in the order of the table; `prediction`, `score`, `label` are None where the table had none.
     `classes` is the order of the outcome vector (binary: "" and the positive class; multiclass: sorted, then "other";
     otherwise empty). `outcomes` is int64[...] (`detectors.performance.layout`) or None. `rows` counts the table's rows,
-    `span` is its first and last event time in ms or None. `content_hash` names all of it, `shape_hash` only what gives
+    `span` is its first and last event time in ms or None. `ordinary` is what the subjects do in its own windows, None where
+    it has no times or too few rows for them. `content_hash` names all of it, `shape_hash` only what gives
     slots their meaning (names, kinds, edges, categories of `subjects`). Equal are references with the same content.
     """
 
@@ -62,11 +66,17 @@ class Reference:
     outcomes: NDArray[np.int64] | None
     rows: int
     span: tuple[int, int] | None
+    ordinary: Ordinary | None = None
     content_hash: str = field(init=False)
     shape_hash: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Check the outcome vector's length and name the content."""
+        """Check the lengths and name the content."""
+        if self.ordinary is not None and len(self.ordinary.subjects) != len(self.subjects):
+            message = (
+                f"an ordinary variation of {len(self.ordinary.subjects)} subjects does not fit {len(self.subjects)}"
+            )
+            raise ValueError(message)
         if self.outcomes is not None:
             outcomes = np.array(self.outcomes, np.int64)
             if self.task is None or len(outcomes) != layout.width(self.task, len(self.classes)):
@@ -91,7 +101,7 @@ class Reference:
         return self.features + tuple(s for s in (self.prediction, self.score) if s is not None)
 
     @classmethod
-    def build(  # noqa: PLR0913  # what a table's columns mean is eleven questions, each with a default
+    def build(  # noqa: PLR0913  # what a table's columns mean is twelve questions, each with a default
         cls,
         table: object,
         *,
@@ -105,6 +115,7 @@ class Reference:
         label: str = "label",
         event_time: str = "event_time",
         max_bins: int = 100,
+        window_ms: int | None = None,
     ) -> Reference:
         """Build a reference from a table.
 
@@ -113,6 +124,9 @@ class Reference:
         `features` names them instead, `ignore` leaves some out, `types` overrides what the values suggest (numeric,
         integer, categorical, boolean). The four column names may differ from those of events. A table without times
         has no `span`; outcomes are counted when there are a label and a prediction (or a score, if binary).
+
+        With times, and at least 50 rows in at least 50 windows of `window_ms` (default: 10 minutes, that of `windows.size`),
+        the reference learns the ordinary variation of such windows. It should be the length of the model's windows.
 
         Raises:
             ReferenceMismatch: the table is empty, has no feature, lacks a named column, or exceeds a limit.
@@ -124,6 +138,9 @@ class Reference:
         if max_bins < 1:
             what = f"a reference cannot have {max_bins} bins"
             raise ReferenceMismatch(what, "use 1 or more, or leave max_bins out")
+        if window_ms is not None and window_ms < 1:
+            what = f"a reference cannot be cut into windows of {window_ms} ms"
+            raise ReferenceMismatch(what, "use the length of the model's windows, or leave window_ms out")
         source = read_table(table)
         if not source.rows:
             what = "the table has no rows"
@@ -146,6 +163,8 @@ class Reference:
             None if s is None else source.columns[n]
             for n, s in ((label, labels), (prediction, answers), (score, scores))
         )
+        times = parts.times_of(event_time, source.columns.get(event_time))
+        watched = [(s, source.columns[n]) for n, s in ((prediction, answers), (score, scores)) if s is not None]
         return cls(
             features=made,
             prediction=answers,
@@ -156,14 +175,22 @@ class Reference:
             classes=classes,
             outcomes=parts.outcomes_of(task, classes, truth, answer, probability),
             rows=source.rows,
-            span=parts.span_of(event_time, source.columns.get(event_time)),
+            span=parts.span_of(times),
+            ordinary=None
+            if times is None
+            else ordinary_of(
+                (*made, *(s for s, _ in watched)),
+                (*chosen.values(), *(c for _, c in watched)),
+                times,
+                DEFAULT_WINDOW_MS if window_ms is None else window_ms,
+            ),
         )
 
     def _content(self) -> dict[str, Any]:
         one = {name: getattr(self, name) for name in ("prediction", "score", "label")}
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSIONS[self.ordinary is not None],
             "task": self.task,
             "positive_class": self.positive_class,
             "classes": list(self.classes),
@@ -172,6 +199,7 @@ class Reference:
             "span": None if self.span is None else list(self.span),
             "features": [s.to_dict() for s in self.features],
             **{name: None if s is None else s.to_dict() for name, s in one.items()},
+            **({} if self.ordinary is None else {"ordinary": self.ordinary.to_dict()}),
         }
 
     def to_json(self) -> bytes:
@@ -194,14 +222,21 @@ class Reference:
             what = "this is not a driftline reference"
             raise ConfigError(what, "make one with `driftline reference build`")
         version = content.get("version")
-        if version != VERSION:
-            what = f"the reference has version {version}, this driftline reads {VERSION}"
+        if version not in VERSIONS:
+            what = f"the reference has version {version}, this driftline reads up to {VERSIONS[-1]}"
             raise ReferenceMismatch(what, "upgrade driftline, or build the reference again")
         try:
+            counted, task = content["outcomes"], content["task"]
+            if counted is not None and len(counted) != layout.width(task, len(content["classes"])):
+                what = f"the reference holds {len(counted)} outcome counts, this driftline keeps others for {task}"
+                raise ReferenceMismatch(what, "build it again: another version of driftline made it")
+            features = tuple(Subject.from_dict(s) for s in content["features"])
+            prediction, score = _subject(content["prediction"]), _subject(content["score"])
+            subjects = features + tuple(s for s in (prediction, score) if s is not None)
             reference = cls(
-                features=tuple(Subject.from_dict(s) for s in content["features"]),
-                prediction=_subject(content["prediction"]),
-                score=_subject(content["score"]),
+                features=features,
+                prediction=prediction,
+                score=score,
                 label=_subject(content["label"]),
                 task=cast("Task | None", content["task"]),
                 positive_class=content["positive_class"],
@@ -209,6 +244,7 @@ class Reference:
                 outcomes=None if content["outcomes"] is None else np.array(content["outcomes"], np.int64),
                 rows=content["rows"],
                 span=None if content["span"] is None else (content["span"][0], content["span"][1]),
+                ordinary=None if version == VERSIONS[0] else Ordinary.from_dict(content["ordinary"], subjects),
             )
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             what = f"the reference is damaged ({type(error).__name__}: {error})"

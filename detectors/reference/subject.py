@@ -109,6 +109,10 @@ class Subject:
         None and NaN are missing. Numbers for a categorical subject and 0 or 1 for a boolean one count as the categories
         they spell; text for a numeric subject counts as the number it spells, else as a type error.
         """
+        return np.bincount(self.slot_of_each(values), minlength=self.width).astype(np.int64)
+
+    def slot_of_each(self, values: Sequence[Any] | NDArray[Any] | Column) -> NDArray[np.int64]:
+        """Return the slot of every value, int64[n]; values are read as in `slots_of`."""
         source = values if isinstance(values, Column) else column(values)
         if self.numeric:
             numbers, wrong = as_numbers(source)
@@ -119,7 +123,7 @@ class Subject:
             missing = self.bins + 2
             slots = np.array([missing if t is None else known.get(t, self.bins + 1) for t in texts], np.int64)
         slots[np.flatnonzero(wrong)] = self.width - 1
-        return np.bincount(slots, minlength=self.width).astype(np.int64)
+        return slots
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content as JSON values."""
