@@ -47,7 +47,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an alert is about: a feature or a metric of a stream, in all of the traffic or in one segment."""
+    """A feature (drift), a metric (performance, sequential) or both (quality: a feature and a check), of a stream or a segment."""
 
     model_version: str
     variant: str

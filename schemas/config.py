@@ -110,6 +110,8 @@ class Alerts(Strict):
     """The false alarms that the owner puts up with, for everything watched together."""
     confirm: str = "2 of 3"
     """How many of the last disjoint windows must agree."""
+    scales: Literal["auto", "off"] = "auto"
+    """Whether drift is also tested over the last 2, 4, ..., 32 windows, where the reference shows that the budget then holds."""
     cooldown: Duration = _HOUR
     """How long a resolved alert does not open again, in milliseconds."""
 
@@ -213,6 +215,11 @@ class ModelConfig(Strict):
         return frozenset(subject for monitor in self.watched for subject in monitor.drift or ())
 
     @property
+    def quality(self) -> bool:
+        """Whether the features' values are checked."""
+        return any(monitor.quality for monitor in self.watched)
+
+    @property
     def performance(self) -> tuple[PerformanceMetric, ...]:
         """The metrics of labelled predictions, each once, in the order given."""
         return tuple(dict.fromkeys(metric for monitor in self.watched for metric in monitor.performance or ()))
@@ -308,5 +315,5 @@ def decision_hash(config: ModelConfig | FeatureSetConfig) -> str:
     """
     said = config.model_dump(mode="json", exclude={"reference": True, "references": True, "windows": {"pane"}})
     if isinstance(config, ModelConfig):
-        said["monitors"] = [sorted(config.drift), sorted(config.performance), config.sequential]
+        said["monitors"] = [sorted(config.drift), config.quality, sorted(config.performance), config.sequential]
     return hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()

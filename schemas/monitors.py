@@ -10,15 +10,62 @@ Task = Literal["binary", "multiclass", "regression"]
 """What kind of answer a model gives."""
 
 DriftSubject = Literal["features", "prediction", "score"]
-PerformanceMetric = Literal["accuracy", "precision", "recall", "f1", "roc_auc", "mae", "rmse"]
+PerformanceMetric = Literal[
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "roc_auc",
+    "specificity",
+    "pr_auc",
+    "log_loss",
+    "brier",
+    "ece",
+    "mae",
+    "rmse",
+    "bias",
+    "residual_p05",
+    "residual_p50",
+    "residual_p95",
+    "absolute_p50",
+    "absolute_p95",
+]
 SequentialMetric = Literal["error_rate"]
+QualitySubject = Literal["features"]
 
 METRICS: Final[dict[Task, tuple[PerformanceMetric, ...]]] = {
+    "binary": (
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "roc_auc",
+        "specificity",
+        "pr_auc",
+        "log_loss",
+        "brier",
+        "ece",
+    ),
+    "multiclass": ("accuracy", "precision", "recall", "f1"),
+    "regression": (
+        "mae",
+        "rmse",
+        "bias",
+        "residual_p05",
+        "residual_p50",
+        "residual_p95",
+        "absolute_p50",
+        "absolute_p95",
+    ),
+}
+"""The performance metrics that a task has, in the order they are shown."""
+
+DEFAULT_METRICS: Final[dict[Task, tuple[PerformanceMetric, ...]]] = {
     "binary": ("accuracy", "precision", "recall", "f1", "roc_auc"),
     "multiclass": ("accuracy", "precision", "recall", "f1"),
     "regression": ("mae", "rmse"),
 }
-"""The performance metrics that a task has, in the order they are shown; all of them are the default."""
+"""Those that are watched when nothing is said. The budget is shared: each further one makes all of them slower to alert."""
 
 SEQUENTIAL_TASKS: Final[frozenset[Task]] = frozenset({"binary", "multiclass"})
 """Tasks whose outcomes are right or wrong, so that there is an error rate to watch."""
@@ -33,6 +80,8 @@ class Monitor(Strict):
 
     drift: Annotated[tuple[DriftSubject, ...], BeforeValidator(_as_list), AfterValidator(not_empty)] | None = None
     """Compare the distribution of these with the reference."""
+    quality: QualitySubject | None = None
+    """Look for missing values, wrong types, unseen categories, values out of range and constant features."""
     performance: (
         Annotated[tuple[PerformanceMetric, ...], BeforeValidator(_as_list), AfterValidator(not_empty)] | None
     ) = None
@@ -42,15 +91,19 @@ class Monitor(Strict):
 
     @model_validator(mode="after")
     def _one_family(self) -> "Monitor":
-        if sum(part is not None for part in (self.drift, self.performance, self.sequential)) != 1:
-            message = "one of drift, performance, sequential in each entry"
+        if sum(part is not None for part in (self.drift, self.quality, self.performance, self.sequential)) != 1:
+            message = "one of drift, quality, performance, sequential in each entry"
             raise ValueError(message)
         return self
 
 
 def default_monitors(task: Task) -> tuple[Monitor, ...]:
     """Return what is watched when a model says nothing: everything that its reference and its labels allow."""
-    monitors = [Monitor(drift=("features", "prediction", "score")), Monitor(performance=METRICS[task])]
+    monitors = [
+        Monitor(drift=("features", "prediction", "score")),
+        Monitor(quality="features"),
+        Monitor(performance=DEFAULT_METRICS[task]),
+    ]
     if task in SEQUENTIAL_TASKS:
         monitors.append(Monitor(sequential="error_rate"))
     return tuple(monitors)

@@ -62,8 +62,10 @@ def _reference(config: Config, subject: str, **only: object) -> Finding:
         (plan,) = plans(config.model_copy(update=only)).values()
     except DriftlineError as error:
         return _failed(subject, error)
-    reference = plan.models[0].reference
-    return Finding(subject, "ok", f"{len(reference.features)} features, {reference.rows:,} rows")
+    model = plan.models[0]
+    reference = model.reference
+    seen = f"{len(reference.features)} features, {reference.rows:,} rows"
+    return Finding(subject, "ok", f"{seen}; {model.rule(reference).statement}")
 
 
 def _redis(config: Config) -> Iterator[Finding]:

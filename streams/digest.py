@@ -96,7 +96,7 @@ def _evaluator(evaluator: Evaluator, store: Store) -> dict[str, bytes]:
     head = evaluator.head
     out = {
         "detectors": msgspec.json.encode(
-            [head.drift, head.performance, head.sequential, head.series], order="deterministic"
+            [head.drift, head.quality, head.performance, head.sequential, head.series], order="deterministic"
         ),
         "policy": msgspec.json.encode(
             [head.policy.flight, head.policy.active, head.policy.decided], order="deterministic"

@@ -128,9 +128,8 @@ class Host:
         if shard.body is None and self.store.starts(shard.name, DRIFT_RESULTS, name, 0, 1 << 62):
             what = f"{shard.name}: the results of evaluated windows are there, and the evaluator's head is gone"
             raise StateMissing(what, RESTORE)
-        evaluator = Evaluator(
-            model, self.shards(group), self.config.group, self.config.topics, self._recorded, shard.body
-        )
+        shards, topics = self.shards(group), self.config.topics
+        evaluator = Evaluator(model, shards, self.config.group, topics, self._recorded, shard.body, self._references)
         self.evaluators[group, name] = OwnedEvaluator(group, evaluator, shard)
         self._publish(shard, self._outbox(shard.name))
 

@@ -103,7 +103,7 @@ class WorkerMetrics(Collector):
             windows.add_metric([name], head.windows)
             for transition, count in dict(head.alerts).items():
                 alerts.add_metric([name, transition], count)
-            books = (head.drift, head.performance, head.sequential)
+            books = (head.drift, head.quality, head.performance, head.sequential)
             subjects = [c for b in books for s in list(b.conditions.values()) for c in list(s.values())]
             is_open.add_metric([name], sum(c.open for c in subjects))
         ready = GaugeMetricFamily(

@@ -49,7 +49,12 @@ def reference_from_topic(
         "event_time": [parse_time(e.event_time) for e in events],
     }
     return Reference.build(
-        table, task=settings.task, positive_class=settings.positive_class, ignore=ignore, types=types
+        table,
+        task=settings.task,
+        positive_class=settings.positive_class,
+        ignore=ignore,
+        types=types,
+        window_ms=settings.windows.size,
     )
 
 

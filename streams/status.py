@@ -120,7 +120,12 @@ def _model(config: Config, store: Store, group: StoredGroup, name: str, progress
     shard = evaluator_shard(config, name)
     head = _head(store, shard)
     clocks = [p.models.get(name) if p else None for p in progress]
-    books = (("drift", head.drift), ("performance", head.performance), ("sequential", head.sequential))
+    books = (
+        ("drift", head.drift),
+        ("quality", head.quality),
+        ("performance", head.performance),
+        ("sequential", head.sequential),
+    )
     labelled = len(group.topics) > 1
     return ModelStatus(
         name=name,

@@ -11,6 +11,7 @@ from streams.cli.options import MONITOR, AsJson, ConfigPath
 from streams.cli.output import say_json, say_table, watched
 
 if TYPE_CHECKING:
+    from detectors.performance import Metric
     from detectors.reference import Reference
     from detectors.reference.reference import Task
     from detectors.reference.subject import Subject
@@ -38,6 +39,10 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
     score: Annotated[str, typer.Option(metavar="COL", help="The column of positive-class probabilities.")] = "score",
     label: Annotated[str, typer.Option(metavar="COL", help="The column of the truth.")] = "label",
     event_time: Annotated[str, typer.Option(metavar="COL", help="The column of event times.")] = "event_time",
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="LENGTH", help="windows.size of the model, 10m by default: the reference is cut like it."),
+    ] = None,
     from_topic: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Instead of a table: the first N events in the predictions topic."),
@@ -60,6 +65,7 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
     kinds = dict(pair.rpartition("=")[::2] for pair in types or [])
     if "" in kinds:
         raise ConfigError("--type takes a column and a kind", "write --type country=categorical")
+    window_ms = _window_ms(window)
     if (table is None) == (from_topic is None):
         raise ConfigError(
             "a reference is built either from a table or from a topic", "name TABLE, or --from-topic N --model M"
@@ -77,6 +83,7 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
             score=score,
             label=label,
             event_time=event_time,
+            window_ms=window_ms,
         )
         if task is not None and made.prediction is None and made.score is None and made.label is None:
             from schemas.errors import ReferenceMismatch
@@ -85,9 +92,23 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
             remedy = "name the columns (--prediction, --score, --label), or leave --task out for a feature set"
             raise ReferenceMismatch(what, remedy)
     else:
+        if window_ms is not None:
+            raise ConfigError(
+                "--window is for a table", "with --from-topic it is windows.size of the model in monitor.yaml"
+            )
         made = _from_topic(config, model, cast("int", from_topic), ignore or [], kinds)
     made.save(out)
     _show(made, str(out))
+
+
+def _window_ms(text: str | None) -> int | None:
+    from schemas.durations import duration_ms
+    from schemas.errors import ConfigError
+
+    try:
+        return None if text is None else duration_ms(text)
+    except ValueError as error:
+        raise ConfigError(f"--window cannot be {text!r}", f"give {error}") from error
 
 
 def _from_topic(path: Path, model: str | None, rows: int, ignore: list[str], kinds: dict[str, str]) -> Reference:
@@ -125,7 +146,12 @@ def show(
         return
     rows = [{"name": s.name, "kind": s.kind, "bins": s.bins, "n": s.n, "missing": _missing(s)} for s in found.subjects]
     head = {"content_hash": found.content_hash, "shape_hash": found.shape_hash, "task": found.task, "rows": found.rows}
-    say_json({**head, "span": found.span, "subjects": rows})
+    measured = {
+        name: {"value": m.value, "standard_error": m.standard_error, "n": m.n}
+        for name, m in _performance(found).items()
+    }
+    budget = _statement(found)
+    say_json({**head, "span": found.span, "subjects": rows, "performance": measured, "budget": budget})
 
 
 @app.command()
@@ -174,6 +200,33 @@ def _show(reference: Reference, name: str) -> None:
     title = f"{name}: {reference.rows:,} rows, {reference.task or 'no task'}, {reference.content_hash}"
     columns = ("subject", "kind", "bins", "n", "missing", "values", "distribution")
     say_table(title, columns, rows, right=("bins", "n", "missing"))
+    measured = [
+        (metric, f"{m.value:.4f}", "" if m.standard_error is None else f"{m.standard_error:.4f}", m.n)
+        for metric, m in _performance(reference).items()
+        if m.value is not None
+    ]
+    if measured:
+        numbers = ("value", "standard error", "n")
+        say_table("performance on the labelled rows", ("metric", *numbers), measured, right=numbers)
+    typer.echo(_statement(reference))
+
+
+def _performance(reference: Reference) -> dict[str, Metric]:
+    from detectors.performance import metrics
+
+    if reference.outcomes is None or reference.task is None:
+        return {}
+    return metrics(reference.outcomes, reference.task, reference.classes)
+
+
+def _statement(reference: Reference) -> str:
+    """What the reference says about a budget, for windows of the length it was cut into."""
+    from detectors.decisions import Budget, compile_rule
+    from detectors.reference.habits import DEFAULT_WINDOW_MS
+
+    ordinary = reference.ordinary
+    window_ms = ordinary.window_ms if ordinary is not None else DEFAULT_WINDOW_MS
+    return compile_rule(reference, range(len(reference.subjects)), Budget.parse("1 per 30d"), window_ms).statement
 
 
 def _range(subject: Subject) -> str:

@@ -11,7 +11,7 @@ from streams.demo.world import RULE_MINUTE, SHIFT_MINUTE, SHIFTED
 if TYPE_CHECKING:
     from streams.demo.told import Told
 
-FAMILIES = ("drift", "performance", "sequential")
+FAMILIES = ("drift", "quality", "performance", "sequential")
 SHIFT_PATIENCE_MIN, RULE_PATIENCE_MIN = 20.0, 20.0
 """How late either change may be noticed. Two windows of five minutes must confirm the first; labels are up to eight minutes
 late for the second."""

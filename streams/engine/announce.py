@@ -18,6 +18,7 @@ from schemas.alerts import (
 from schemas.identifiers import event_id, transition_id
 from schemas.outbox import OutboxEvent, encode
 from schemas.times import rfc3339
+from streams.engine import quality_family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,11 +33,15 @@ def alert(change: Change, group: str, topics: Topics, recorded: str) -> OutboxEv
     """The event of one transition of one alert."""
     condition, stream = change.condition, change.stream
     is_metric = change.family in {"performance", "sequential"}
+    # A quality alert is about a check of a feature: both have a field of their own.
+    feature, metric = (None, change.subject) if is_metric else (change.subject, None)
+    if change.family == "quality":
+        feature, metric = quality_family.split(change.subject)
     subject = Subject(
         model_version=stream.version,
         variant=stream.variant,
-        feature=None if is_metric else change.subject,
-        metric=change.subject if is_metric else None,
+        feature=feature,
+        metric=metric,
     )
     event = AlertEvent(
         id=transition_id(condition.alert_id, change.transition, window_end_ms=change.time, revision=condition.sequence),

@@ -1,82 +1,47 @@
-"""Drift: every closed window of a stream against its reference, cell by cell, at the level that the budget leaves."""
+"""Drift: every closed window of a stream against its reference, by the rule that the budget leaves (`detectors.decisions`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from detectors.decisions import Budget, level, severity
-from detectors.drift import CellResult, cell_test
+from detectors.decisions import severity
 from schemas.alerts import Bin, Evidence, RankedFeature
 from schemas.config import Confirmation, ModelConfig
 from streams.engine.families import Book, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from detectors.decisions import Judged
     from schemas.identifiers import StreamKey
     from streams.engine.alerts import Change
     from streams.engine.plan import Model
-    from streams.engine.shape import Shape
     from streams.engine.windows import Window
 
+    Scaled = Callable[[StreamKey, Sequence[int]], dict[int, NDArray[np.int64]]]
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One cell of one window: the test's result, whether it rejects at ``level``, and how many windows must agree.
 
-    Where the reference is too small beside the window, windows are not independent of each other (they share the reference's
-    own error), so that confirming proves nothing: one window then decides alone, at the level of one window.
+def step(book: Book, model: Model, window: Window, scaled: Scaled) -> tuple[list[Change], list[dict[str, Any]]]:
+    """Judge one window of all streams; returns the changes of alerts, and a record of the window to keep.
+
+    ``scaled`` gives a stream's vectors over the last 1, 2, 4, ... windows, as far as its rule asks for them.
     """
-
-    subject: str
-    result: CellResult
-    level: float
-    rejected: bool
-    confirm: Confirmation
-
-
-def watched(model: Model, shape: Shape) -> list[int]:
-    """The subjects of a shape that the configuration wants compared."""
-    if not isinstance(model.config, ModelConfig):
-        return list(range(len(shape.subjects)))
-    reference = model.references[shape.hash]
-    wanted = model.config.drift
-    features = len(reference.features)
-    return [
-        i
-        for i, subject in enumerate(shape.subjects)
-        if ("features" in wanted if i < features else subject.name in wanted)
-    ]
-
-
-def judge_window(model: Model, shape: Shape, vector: NDArray[np.int64]) -> list[Judged]:
-    """Test every watched cell of one stream's window."""
-    alerts = model.config.alerts
-    subjects = watched(model, shape)
-    budget, cells = Budget.parse(alerts.false_alarms), max(1, len(subjects))
-    judged = []
-    for i in subjects:
-        result = cell_test(shape.subjects[i], shape.counts(vector, i))
-        confirm = Confirmation(1, 1) if result.decides_alone else alerts.confirmation
-        at = level(budget, "drift", model.window, cells, confirm)
-        rejected = result.p_value is not None and not result.insufficient and result.p_value < at
-        judged.append(Judged(shape.subjects[i].name, result, at, rejected, confirm))
-    return judged
-
-
-def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[dict[str, Any]]]:
-    """Judge one window of all streams; returns the changes of alerts, and a record of the window to keep."""
     changes, records = [], []
     for stream, (shape_hash, vector) in window.streams.items():
         if stream.version in book.superseded:
             continue
-        shape = model.shapes[shape_hash]
-        judged = judge_window(model, shape, vector)
+        shape, reference = model.shapes[shape_hash], window.references[stream]
+        rule, watched = model.rule(reference), model.watched(reference)
+        vectors = {
+            scale: [shape.counts(total, i) for i in watched] for scale, total in scaled(stream, rule.scales).items()
+        }
+        judged = rule.judge(vectors, window.start)
         records.append(_record(stream, window, int(vector[0]), judged))
         ranked = sorted((j for j in judged if j.rejected), key=lambda j: (-j.result.effect_size, j.subject))
-        features = [RankedFeature(j.subject, j.result.effect_size, j.result.p_value) for j in ranked]
+        features = [RankedFeature(j.subject, j.result.effect_size, j.p_value) for j in ranked]
         for j in [*ranked, *(j for j in judged if not j.rejected)]:
             if j.result.insufficient:
                 continue
@@ -84,11 +49,11 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
             evidence = Evidence(
                 statistic="psi",
                 value=size,
-                p_value=j.result.p_value,
+                p_value=j.p_value,
                 level=j.level,
                 effect_size=size,
                 n=j.result.n,
-                reference_hash=model.references[shape_hash].content_hash,
+                reference_hash=reference.content_hash,
                 config_hash=model.decision,
                 bins=[Bin(*top) for top in j.result.top],
                 features=features,
@@ -101,9 +66,9 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
                 j.subject,
                 rejected=j.rejected,
                 severity=severity(size, _tier(model)),
-                window=(window.start, window.end),
+                window=(window.start - (j.scale - 1) * model.window, window.end),
                 time=window.end,
-                confirm=j.confirm,
+                confirm=Confirmation(*j.confirm),
                 evidence=evidence,
                 summary=_sentence(stream, j),
             )
@@ -137,8 +102,9 @@ def _record(stream: StreamKey, window: Window, rows: int, judged: list[Judged]) 
             j.subject: {
                 "n": j.result.n,
                 "psi": j.result.psi,
-                "p_value": j.result.p_value,
+                "p_value": j.p_value,
                 "level": j.level,
+                "scale": j.scale,
                 "rejected": j.rejected,
                 "method": j.result.method,
             }

@@ -1,9 +1,9 @@
 """The evaluator of one model: reads the closed panes of all tasks, decides, and keeps what it decided.
 
-It is one more shard: its own head (cursors, detector states, alerts, retrain policy), its own outbox, the same commit. Three
-families and the retrain policy are state machines over their own ordered sequences; ``run`` moves each as far as the tasks'
-clocks allow. A command takes effect between two runs, and the cursors say between which decisions (R9), so that a replay can
-stop at the same place (``limit``).
+It is one more shard: its own head (cursors, detector states, alerts, retrain policy), its own outbox, the same commit. The
+families and the retrain policy are state machines over their own ordered sequences (quality goes along with drift, over the
+same windows); ``run`` moves each as far as the tasks' clocks allow. A command takes effect between two runs, and the cursors
+say between which decisions (R9), so that a replay can stop at the same place (``limit``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ import orjson
 from schemas.alerts import Evidence
 from schemas.config import ModelConfig
 from schemas.control import Approve, Command, RetrainFailed, RetrainStarted, RetrainSucceeded
-from schemas.identifiers import model_tag
-from streams.engine import announce, drift_family, performance_family, retrain, sequential_family, snapshot
+from schemas.identifiers import StreamKey, model_tag
+from streams.engine import (
+    announce,
+    drift_family,
+    performance_family,
+    quality_family,
+    retrain,
+    sequential_family,
+    snapshot,
+)
 from streams.engine.families import Book, supersede
 from streams.engine.kernels.clock import NEVER
+from streams.engine.recent import Recent
 from streams.engine.retrain import Policy, Tick
 from streams.engine.sequential_family import Series  # noqa: TC001  # msgspec reads it from the annotation
 from streams.engine.shape import HEADER
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     from schemas.outbox import OutboxEvent
     from schemas.settings import Topics
     from streams.engine.alerts import Change
-    from streams.engine.plan import Model
+    from streams.engine.plan import Model, References
     from streams.engine.store import Cell, Commit, Store
     from streams.engine.task_head import Progress
     from streams.engine.windows import Window
@@ -64,6 +73,8 @@ class EvaluatorHead(msgspec.Struct):
 
     cursors: Cursors = msgspec.field(default_factory=Cursors)
     drift: Book = msgspec.field(default_factory=Book)
+    recent: list[int] = msgspec.field(default_factory=list)
+    quality: Book = msgspec.field(default_factory=Book)
     performance: Book = msgspec.field(default_factory=Book)
     sequential: Book = msgspec.field(default_factory=Book)
     series: dict[str, Series] = msgspec.field(default_factory=dict)
@@ -109,17 +120,20 @@ class Evaluator:
         topics: Topics,
         recorded: Callable[[], str],
         body: bytes | None = None,
+        references: References | None = None,
     ) -> None:
         """From its shard's last body, or new. Raises StateCorrupt, StateNewer, or StateMismatch."""
         self.model, self.shards, self._group, self._topics, self._recorded = model, shards, group, topics, recorded
+        self._references = references
         self.shard = model_tag(group, model.name)
         where = f"{self.shard} head"
         self.head = EvaluatorHead() if body is None else snapshot.unpack(_HEAD, body, EvaluatorHead, where)
         model.refuse_other_times(self.head.times, where)
         self.head.times = model.times
+        self._recent = Recent(model.name, self.shard, model.window)
         self.events: list[tuple[int, OutboxEvent]] = []
         self._through: dict[str, int] = {}
-        self._put: list[tuple[Cell, bytes]] = []
+        self._put: dict[Cell, bytes] = {}
         self._drop: list[Cell] = []
         self.changed = False
 
@@ -155,6 +169,12 @@ class Evaluator:
         found: list[Window] = []
         if last > first:
             found = list(closed_windows(store, self.shards, kind, self.model.name, first, last, length))
+        for window in found:
+            # A version may have been met by another worker only: its reference is looked up before it is judged.
+            window.references = {
+                stream: self.model.reference_of(stream, shape, self._references)
+                for stream, (shape, _) in window.streams.items()
+            }
         self._through[family] = found[-1].end if len(found) == MAX_WINDOWS else max(last, first)
         self.changed |= bool(found)
         return found
@@ -163,11 +183,22 @@ class Evaluator:
         model, head = self.model, self.head
         last = at.watermark - model.lateness
         windows = self._windows(store, "drift", FEATURES, head.cursors.drift, last, model.window, stop)
+        if not self._recent.loaded:
+            self._recent.load(store, head.recent)
         for window in windows:
-            changes, records = drift_family.step(head.drift, model, window)
+            longest = max((model.rule(r).longest for r in window.references.values()), default=1)
+            put, dropped = self._recent.add(window, longest)
+            self._put.update(put)
+            # What was put since the last commit never reaches the store; the order within a commit means nothing.
+            self._drop.extend(cell for cell in dropped if self._put.pop(cell, None) is None)
+            head.recent = self._recent.starts
+            changes, records = drift_family.step(head.drift, model, window, self._recent.over)
+            faults, quality = quality_family.step(head.quality, model, window)
+            for record in records:
+                record["quality"] = quality.get(StreamKey(model.name, record["version"], record["variant"]), {})
             self._keep(DRIFT_RESULTS, window, records)
             self._remember("predictions", window)
-            self._announce(changes)
+            self._announce([*changes, *faults])
             head.cursors.drift = window.end
             head.windows += 1
         return len(windows) == MAX_WINDOWS
@@ -249,6 +280,7 @@ class Evaluator:
         evidence = Evidence(statistic="superseded", n=0, config_hash=self.model.decision)
         for family, book in (
             ("drift", self.head.drift),
+            ("quality", self.head.quality),
             ("performance", self.head.performance),
             ("sequential", self.head.sequential),
         ):
@@ -315,7 +347,7 @@ class Evaluator:
 
     def _keep(self, kind: str, window: Window, records: list[dict[str, object]]) -> None:
         data = orjson.dumps(records, option=orjson.OPT_SORT_KEYS)
-        self._put.append(((kind, self.model.name, window.start), data))
+        self._put[kind, self.model.name, window.start] = data
 
     def _forget(self, store: Store) -> None:
         """Drop the results of windows that every family has long passed."""
@@ -331,7 +363,7 @@ class Evaluator:
 
     def stage(self, commit: Commit) -> None:
         """Write the whole state, the new results and the new events into ``commit``."""
-        commit.put.extend(self._put)
+        commit.put.extend(self._put.items())
         commit.drop.extend(self._drop)
         commit.outbox.extend((sequence, snapshot.pack(b"outb", event)) for sequence, event in self.events)
         commit.body = snapshot.pack(_HEAD, self.head)
@@ -340,5 +372,5 @@ class Evaluator:
     def committed(self) -> list[tuple[int, OutboxEvent]]:
         """The staged commit is done: returns the events that may be published now."""
         events = self.events
-        self.events, self._put, self._drop, self.changed = [], [], [], False
+        self.events, self._put, self._drop, self.changed = [], {}, [], False
         return events

@@ -1,4 +1,4 @@
-"""What the three families of decisions share: conditions by stream and subject, and the steps of a closed window.
+"""What the families of decisions share: conditions by stream and subject, and the steps of a closed window.
 
 Each family is a state machine over its own ordered sequence of closed windows (or panes), so that its decisions depend on
 those alone, and not on how far the other families happen to be (P2).

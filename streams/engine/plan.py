@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from detectors.decisions import Budget, compile_rule
 from detectors.performance import layout
 from schemas.config import FeatureSetConfig, ModelConfig, decision_hash
 from schemas.errors import ReferenceMismatch, StateMismatch
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detectors.decisions import Rule
     from detectors.reference import Reference
+    from schemas.identifiers import StreamKey
 
 MOST_STREAMS = 1 << 16
 """Versions x variants of one model that a process can tell apart; a task takes far fewer (``task_streams.MAX_STREAMS``)."""
-REGRESSION, BINARY = 0, 2
-"""``Model.task_code``: the number of classes, none for a regression."""
+REGRESSION, BINARY, MULTICLASS = 0, 2, 3
+"""What ``Model.task_code`` may be; a feature set has that of a regression. The number of classes does not tell: a multiclass
+reference that met one class has two, with "other"."""
+_CODES = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
 
 
 class References(Protocol):
@@ -60,6 +65,8 @@ class Model:
     streams: dict[tuple[str, str], int] = field(default_factory=dict)
     stream_names: list[tuple[str, str]] = field(default_factory=list)
     stream_shapes: list[Shape] = field(default_factory=list)
+    stream_references: list[Reference] = field(default_factory=list)
+    rules: dict[str, Rule] = field(default_factory=dict)
 
     @property
     def times(self) -> dict[str, int]:
@@ -122,7 +129,45 @@ class Model:
             at = self.streams[version, variant] = len(self.streams)
             self.stream_names.append((version, variant))
             self.stream_shapes.append(self.default if own is None else self.add_reference(own))
+            self.stream_references.append(self.reference if own is None else own)
         return at
+
+    def reference_of(self, stream: StreamKey, shape_hash: str, references: References | None) -> Reference:
+        """The reference that a stream's closed panes were counted with: its version's own, or the model's.
+
+        Raises StateMismatch when neither has that shape.
+        """
+        at = self.stream(stream.version, stream.variant, references)
+        own = self.stream_references[at] if at >= 0 else self.reference
+        found = own if own.shape_hash == shape_hash else self.references.get(shape_hash)
+        if found is None:
+            what = f"version {stream.version!r} of {self.name!r} was counted with reference shape {shape_hash}, which is gone"
+            raise StateMismatch(
+                what, "put that reference back (models.*.references, or publish it), or start a new group"
+            )
+        return found
+
+    def rule(self, reference: Reference) -> Rule:
+        """The rule that decides about drift from a reference, compiled once: thresholds, seasons, time scales."""
+        rule = self.rules.get(reference.content_hash)
+        if rule is None:
+            alerts = self.config.alerts
+            budget = Budget.parse(alerts.false_alarms)
+            watched = self.watched(reference)
+            rule = compile_rule(reference, watched, budget, self.window, alerts.confirmation, alerts.scales)
+            self.rules[reference.content_hash] = rule
+        return rule
+
+    def watched(self, reference: Reference) -> list[int]:
+        """The indices of the reference's subjects whose drift the configuration wants watched."""
+        if not isinstance(self.config, ModelConfig):
+            return list(range(len(reference.subjects)))
+        wanted, features = self.config.drift, len(reference.features)
+        return [
+            i
+            for i, subject in enumerate(reference.subjects)
+            if ("features" in wanted if i < features else subject.name in wanted)
+        ]
 
     def class_of_code(self) -> NDArray[np.int64]:
         """The class of every code of the prediction column; a code beyond the end, or unseen, is the last-resort class."""
@@ -175,6 +220,7 @@ def _model(index: int, name: str, config: ModelConfig | FeatureSetConfig, refere
     windows = config.windows
     labels = config.labels if isinstance(config, ModelConfig) else None
     classes = _classes(name, config, reference)
+    code = _CODES[config.task] if isinstance(config, ModelConfig) else REGRESSION
     columns = Columns()
     shape = lay_out(reference, columns)
     model = Model(
@@ -191,9 +237,9 @@ def _model(index: int, name: str, config: ModelConfig | FeatureSetConfig, refere
         default=shape,
         reference=reference,
         classes=classes,
-        task_code=len(classes),
+        task_code=code,
         decision=decision_hash(config),
-        truth=Truths(classes, 0 if len(classes) == BINARY else len(classes) - 1),
+        truth=Truths(classes, 0 if code == BINARY else len(classes) - 1),
     )
     model.shapes[shape.hash], model.references[shape.hash] = shape, reference
     _know_classes(model)

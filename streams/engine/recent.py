@@ -29,18 +29,19 @@ RECENT = "recent-windows"
 
 
 class Recent:
-    """The windows of one model that the longest scale still needs. ``length`` is one window's, ms; ``longest`` a number of them."""
+    """The windows of one model that the longest scale still needs; a window's ``length`` is in ms."""
 
-    def __init__(self, model: str, shard: str, length: int, longest: int) -> None:
+    def __init__(self, model: str, shard: str, length: int) -> None:
         """Nothing is known until ``load``."""
-        self._model, self._shard, self._length, self._longest = model, shard, length, longest
+        self._model, self._shard, self._length = model, shard, length
         self._windows: deque[tuple[int, dict[tuple[str, str], tuple[str, NDArray[np.int64]]]]] = deque()
-        self.loaded = longest <= 1
+        self._kept = False
+        self.loaded = False
 
     @property
     def starts(self) -> list[int]:
         """The starts of the windows that are kept, ascending: what the evaluator's head remembers for ``load``."""
-        return [at for at, _ in self._windows]
+        return [at for at, _ in self._windows] if self._kept else []
 
     def load(self, store: Store, starts: Sequence[int]) -> None:
         """Read the windows that the head knows of; raises StateMissing, StateCorrupt or StateNewer."""
@@ -53,17 +54,25 @@ class Recent:
             entries = cells.decode(data, where)
             streams = {(e.version, e.variant): (e.shape, snapshot.unpack_vector(e.vector)) for e in entries}
             self._windows.append((cell[2], streams))
-        self.loaded = True
+        self.loaded, self._kept = True, bool(starts)
 
-    def add(self, window: Window) -> tuple[list[tuple[Cell, bytes]], list[Cell]]:
-        """Take the latest window in; returns what to write to the shard and what to drop from it."""
-        if self._longest <= 1:
-            return [], []
+    def add(self, window: Window, longest: int) -> tuple[list[tuple[Cell, bytes]], list[Cell]]:
+        """Take the latest window in; returns what to write to the shard and what to drop from it.
+
+        ``longest`` is the number of windows, this one included, that the longest scale adds up; with 1 none is kept.
+        """
+        dropped: list[Cell] = []
+        while self._windows and self._windows[0][0] <= window.start - longest * self._length:
+            at, _ = self._windows.popleft()
+            if self._kept:
+                dropped.append((RECENT, self._model, at))
+        if not self._kept:
+            self._windows.clear()
         streams = {(key.version, key.variant): found for key, found in window.streams.items()}
         self._windows.append((window.start, streams))
-        dropped: list[Cell] = []
-        while self._windows[0][0] <= window.start - self._longest * self._length:
-            dropped.append((RECENT, self._model, self._windows.popleft()[0]))
+        self._kept = longest > 1
+        if not self._kept:
+            return [], dropped
         entries = [
             Entry(version, variant, shape, snapshot.pack_vector(vector))
             for (version, variant), (shape, vector) in streams.items()
@@ -71,7 +80,7 @@ class Recent:
         return [((RECENT, self._model, window.start), cells.encode(entries))], dropped
 
     def over(self, stream: StreamKey, scales: Sequence[int]) -> dict[int, NDArray[np.int64]]:
-        """The stream's vectors over the last ``scales`` windows (ascending, each from 1 to ``longest``), by scale.
+        """The stream's vectors over the last ``scales`` windows (ascending), by scale.
 
         A scale that holds no more windows with events than a shorter one is left out: it would be the same test again.
         Windows counted with another reference are not of this stream's distribution and end the look back.

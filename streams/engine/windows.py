@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from detectors.reference import Reference
     from streams.engine.store import Cell, Store
 
 MAX_WINDOWS = 64
@@ -28,12 +29,16 @@ MAX_WINDOWS = 64
 
 @dataclass(slots=True)
 class Window:
-    """One merged window: per stream its shape hash and summed vector, and the offsets it came from, by task."""
+    """One merged window: per stream its shape hash and summed vector, and the offsets it came from, by task.
+
+    ``references`` says what each stream was counted against; the evaluator fills it in.
+    """
 
     start: int
     end: int
     streams: dict[StreamKey, tuple[str, NDArray[np.int64]]] = field(default_factory=dict)
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    references: dict[StreamKey, Reference] = field(default_factory=dict)
 
 
 def closed_windows(
@@ -69,7 +74,11 @@ def _merged(store: Store, shards: Sequence[str], members: list[tuple[int, Cell]]
                 remedy = "publish a version's reference before its first prediction, or start a new group"
                 raise StateMismatch(what, remedy)
             vector = snapshot.unpack_vector(entry.vector)
-            parts.setdefault(stream, []).append(vector)
+            others = parts.setdefault(stream, [])
+            if others and len(others[0]) != len(vector):
+                what = f"{where}: {len(vector)} counts, {len(others[0])} in the other panes of its window"
+                raise StateMismatch(what, "start a new group: another version of driftline wrote some of them")
+            others.append(vector)
             low, high = window.offsets.get(task, (NO_OFFSET, -1))
             window.offsets[task] = (min(low, int(vector[1])), max(high, int(vector[2])))
     for stream in sorted(parts):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from detectors.performance import metrics
 from detectors.reference import Reference
 from detectors.reference.subject import Subject
 from streams.cli.sparkline import sparkline
@@ -43,6 +46,39 @@ def test_build_makes_the_reference_that_the_library_makes_of_the_same_table(
     expected = Reference.build(table, task="binary", positive_class="yes", ignore=["customer"])
     assert Reference.load(out) == expected
     assert expected.content_hash in ran.out
+
+
+def test_show_says_how_the_model_performed_and_whether_the_budget_is_verified(
+    driftline: Driftline, tmp_path: Path, table: Path
+) -> None:
+    out = tmp_path / "r.json"
+    driftline("reference", "build", table, "--out", out, "--task", "binary", "--positive-class", "yes")
+
+    shown, said = driftline("reference", "show", out), driftline("reference", "show", out, "--json")
+
+    reference = Reference.load(out)
+    assert reference.outcomes is not None
+    accuracy = metrics(reference.outcomes, "binary", reference.classes)["accuracy"]
+    assert re.search(rf"accuracy\s+│\s+{accuracy.value:.4f}", shown.out)
+    assert json.loads(said.out)["performance"]["accuracy"]["standard_error"] == accuracy.standard_error
+    assert json.loads(said.out)["budget"] in shown.out.splitlines()
+    assert json.loads(said.out)["budget"].startswith("budget not verified: ")
+
+
+def test_build_cuts_the_reference_like_the_windows_it_is_told(driftline: Driftline, tmp_path: Path) -> None:
+    table, out = tmp_path / "month.csv", tmp_path / "r.json"
+    rng = np.random.default_rng(5)
+    times = np.arange(20_000) * 60_000 + 1_767_225_600_000
+    pl.DataFrame({"amount": rng.normal(size=len(times)), "event_time": times}).write_csv(table)
+
+    ran = driftline("reference", "build", table, "--out", out, "--window", "1h")
+
+    ordinary = Reference.load(out).ordinary
+    assert ordinary is not None
+    assert ordinary.window_ms == 3_600_000
+    assert "the reference covers 14 days, 28 are needed" in ran.out
+    wrong = driftline("reference", "build", table, "--out", out, "--window", "an hour")
+    assert (wrong.status, "--window cannot be 'an hour'" in wrong.err) == (2, True)
 
 
 def test_build_refuses_a_class_that_is_not_in_the_table(driftline: Driftline, tmp_path: Path, table: Path) -> None:

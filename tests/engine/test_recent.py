@@ -26,8 +26,8 @@ def window(number: int, count: int, shape: str = "a") -> Window:
     return Window(number * LENGTH, (number + 1) * LENGTH, {STREAM: (shape, vector)})
 
 
-def kept(longest: int = 8) -> Recent:
-    return Recent("fraud", "shard", LENGTH, longest)
+def kept() -> Recent:
+    return Recent("fraud", "shard", LENGTH)
 
 
 def slow(counts: dict[int, int], scale: int) -> int:
@@ -41,7 +41,7 @@ def test_a_scale_is_the_sum_of_the_windows_of_so_long_a_time(numbers: set[int]) 
     recent, counts = kept(), dict[int, int]()
     for number in sorted(numbers):
         counts[number] = number + 1
-        recent.add(window(number, number + 1))
+        recent.add(window(number, number + 1), 8)
         found = {scale: int(vector[3]) for scale, vector in recent.over(STREAM, SCALES).items()}
         every = {scale: slow(counts, scale) for scale in SCALES}
         new = {s: n for s, n in every.items() if s == 1 or n > max(m for t, m in every.items() if t < s)}
@@ -51,7 +51,7 @@ def test_a_scale_is_the_sum_of_the_windows_of_so_long_a_time(numbers: set[int]) 
 def test_windows_of_another_reference_end_the_look_back() -> None:
     recent = kept()
     for number, shape in enumerate(["a", "a", "b", "b"]):
-        recent.add(window(number, 1, shape))
+        recent.add(window(number, 1, shape), 8)
     assert {s: int(v[3]) for s, v in recent.over(STREAM, SCALES).items()} == {1: 1, 2: 2}
 
 
@@ -59,7 +59,7 @@ def test_after_a_restart_the_scales_are_the_same() -> None:
     store, before = MemoryStore(), kept()
     store.claim("shard", "t")
     for number in range(20):
-        put, drop = before.add(window(number, number))
+        put, drop = before.add(window(number, number), 8)
         commit = Commit("shard", "t", number, f"c{number}", b"", b"", put=put, drop=drop)
         assert store.commit(commit) is Verdict.DONE
     after = kept()
@@ -76,6 +76,17 @@ def test_a_window_that_is_gone_is_missing_state() -> None:
 
 
 def test_without_scales_nothing_is_kept() -> None:
-    recent = kept(1)
-    assert recent.add(window(1, 1)) == ([], [])
+    recent = kept()
+    assert recent.add(window(1, 1), 1) == ([], [])
     assert recent.starts == []
+
+
+def test_scales_that_are_switched_on_or_off_begin_and_end_with_what_is_stored() -> None:
+    recent = kept()
+    recent.add(window(1, 1), 1)
+    put, dropped = recent.add(window(2, 1), 8)
+    assert [cell[2] for cell, _ in put] == recent.starts == [2 * LENGTH]
+    assert dropped == []
+    recent.add(window(3, 1), 8)
+    put, dropped = recent.add(window(4, 1), 1)
+    assert (put, [cell[2] for cell in dropped], recent.starts) == ([], [2 * LENGTH, 3 * LENGTH], [])

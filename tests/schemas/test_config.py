@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from schemas.config import Config, FeatureSetConfig, ModelConfig, Retrain, decision_hash, load
 from schemas.durations import LONGEST_MS, UNITS_MS, duration_ms
 from schemas.errors import ConfigError
-from schemas.monitors import METRICS
+from schemas.monitors import DEFAULT_METRICS, METRICS
 
 MODEL = {"task": "binary", "positive_class": "fraud", "reference": "r.json"}
 
@@ -35,7 +35,7 @@ def test_a_binary_model_watches_everything_by_default() -> None:
     model = _model()
     assert model.drift == {"features", "prediction", "score"}
     assert model.performance == ("accuracy", "precision", "recall", "f1", "roc_auc")
-    assert model.sequential
+    assert (model.quality, model.sequential) == (True, True)
 
 
 def test_a_regression_watches_errors_in_its_unit_and_no_error_rate() -> None:
@@ -43,10 +43,18 @@ def test_a_regression_watches_errors_in_its_unit_and_no_error_rate() -> None:
     assert (model.performance, model.sequential) == (("mae", "rmse"), False)
 
 
+def test_metrics_beyond_the_default_ones_are_watched_by_name() -> None:
+    assert all(set(DEFAULT_METRICS[task]) <= set(METRICS[task]) for task in METRICS)
+    named = _model(monitors=[{"performance": ["log_loss", "pr_auc", "ece"]}])
+    assert named.performance == ("log_loss", "pr_auc", "ece")
+    with pytest.raises(ValidationError, match="performance metrics accuracy, precision"):
+        _model(monitors=[{"performance": ["absolute_p95"]}])
+
+
 def test_monitors_replace_the_default_ones_and_a_single_name_is_a_list_of_one() -> None:
     model = _model(monitors=[{"drift": "features"}, {"performance": ["f1", "accuracy"]}, {"performance": "f1"}])
     assert model.drift == {"features"}
-    assert (model.performance, model.sequential) == (("f1", "accuracy"), False)
+    assert (model.performance, model.quality, model.sequential) == (("f1", "accuracy"), False, False)
 
 
 def test_a_retrain_section_has_the_defaults_of_the_design() -> None:
@@ -89,7 +97,8 @@ def test_a_version_without_a_reference_of_its_own_uses_the_models() -> None:
         {"monitors": [{"drift": []}]},
         {"monitors": [{"drift": "features", "sequential": "error_rate"}]},
         {"monitors": [{"performance": "mae"}]},
-        {"monitors": [{"quality": "features"}]},
+        {"monitors": [{"quality": "score"}]},
+        {"monitors": [{"service": "throughput"}]},
         {"retrain": {"on": []}},
         {"retrain": {"on": ["quality"]}},
         {"retrain": {"max_per_day": 0}},
@@ -176,7 +185,7 @@ def test_the_decision_hash_does_not_see_what_does_not_decide() -> None:
     assert defaults == decision_hash(_model(windows={"size": "10m"}, tier="normal"))
     assert defaults == decision_hash(_model(reference="elsewhere.json", references={"2": "two.json"}))
     assert defaults == decision_hash(_model(windows={"pane": "30s"}))
-    everything = [{"performance": METRICS["binary"]}, {"sequential": "error_rate"}]
+    everything = [{"performance": DEFAULT_METRICS["binary"]}, {"quality": "features"}, {"sequential": "error_rate"}]
     assert defaults == decision_hash(_model(monitors=[*everything, {"drift": ["score", "prediction", "features"]}]))
 
 

@@ -1,0 +1,62 @@
+"""A stream is compared with the reference of its own version, whoever decoded its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from detectors.reference import Reference
+from schemas.config import FeatureSetConfig
+from schemas.errors import StateMismatch
+from schemas.identifiers import StreamKey
+from streams.engine.plan import Model, compile_plan
+
+V1, V2 = StreamKey("customers", "v1", "champion"), StreamKey("customers", "v2", "champion")
+
+
+def countries(german: int) -> Reference:
+    return Reference.build({"country": ["de"] * german + ["fr"] * (200 - german)})
+
+
+@dataclass
+class Published:
+    """The references that versions have of their own."""
+
+    of: dict[str, Reference]
+
+    def reference_for(self, model: str, version: str) -> Reference | None:
+        """As `streams.engine.plan.References`."""
+        assert model == "customers"
+        return self.of.get(version)
+
+
+def watched(reference: Reference) -> Model:
+    config = FeatureSetConfig.model_validate({"reference": "unused.json"})
+    return compile_plan("features", {"customers": config}, {"customers": [reference]}, 300_000).models[0]
+
+
+def test_versions_with_references_of_one_shape_and_other_shares_are_kept_apart() -> None:
+    first, second = countries(150), countries(120)
+    assert first.shape_hash == second.shape_hash
+    model, published = watched(first), Published({"v2": second})
+    assert model.reference_of(V1, first.shape_hash, published) == first
+    assert model.reference_of(V2, second.shape_hash, published) == second
+
+
+def test_a_version_that_only_another_worker_met_is_looked_up() -> None:
+    own = Reference.build({"country": ["it", "es"] * 100})
+    model = watched(countries(150))
+    assert model.reference_of(V2, own.shape_hash, Published({"v2": own})) == own
+    assert own.shape_hash in model.shapes
+
+
+def test_a_version_counted_before_its_reference_was_published_keeps_the_models() -> None:
+    default, late = countries(150), Reference.build({"country": ["it", "es"] * 100})
+    model = watched(default)
+    assert model.reference_of(V2, default.shape_hash, Published({"v2": late})) == default
+
+
+def test_a_shape_that_nobody_knows_any_more_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(StateMismatch, match=r"'v2' of 'customers' was counted with reference shape abc.*publish it"):
+        watched(countries(150)).reference_of(V2, "abc", None)
