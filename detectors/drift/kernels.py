@@ -100,7 +100,7 @@ def chi2_terms(reference: NDArray[np.float64], current: NDArray[np.float64], ter
     for i in range(len(reference)):
         both = reference[i] + current[i]
         gap = ratio * current[i] - reference[i] / ratio
-        terms[i] = gap * gap / both * 1.03 if both > 0 else 0.0
+        terms[i] = gap * gap / both if both > 0 else 0.0
         added += terms[i]
     return added
 
