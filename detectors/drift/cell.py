@@ -7,16 +7,16 @@
   tenth of the level, p = min(1, p_chi2 / 0.9, p_rest / 0.1);
 - constant in the reference, or one group left after pooling: the share of other values, exact, both samples considered.
 
-Groups are pooled until each expects 10. A window of fewer than 50 values is "insufficient"; up to 200 the p-values come
-from simulation. With a reference of fewer than 10 n rows the reference's own error, which all windows share, is no
+Groups are pooled until each expects 10. A window of fewer than 50 values is "insufficient"; up to 200 the p-values of
+two groups come from simulation. With a reference of fewer than 10 n rows the reference's own error, which all windows share, is no
 longer small: the windows' tests are then not independent, confirmation over several of them proves little, and the
 result says that this window decides alone.
 
 Guarantee: on independent rows from the reference's distribution P(p <= a) is at most about a: 0.5 to 1.2 times a down to
 0.001 for n from 50 to 50,000, up to 1.6 times for a zero-inflated feature whose bins expect just 10
 (`loadtest.quality.levels`). Autocorrelated rows break it (STATISTICS section 1).
-Cost: 0.1 ms a call, 2 microseconds a cell among many (`detectors.drift.cells`); a window of up to 200 values whose size and
-groups were not seen before is simulated, up to 10 ms a test. Merge: slot vectors add up.
+Cost: 0.1 ms a call, 2 microseconds a cell among many (`detectors.drift.cells`); 1 ms more where a window of
+up to 200 values leaves two groups, the first time. Merge: slot vectors add up.
 Sources: those of `anderson`, `pearson`, `exact` and `weighted_chi2`.
 
 >>> import numpy as np
@@ -54,7 +54,7 @@ def _cells(subject: Subject) -> Cells:
 def cell_test(subject: Subject, current_counts: NDArray[np.int64], *, monte_carlo: int = DRAWS) -> CellResult:
     """Test a window's slot vector, int64[subject.width], against its subject's reference: one cell of `Cells`.
 
-    `monte_carlo` is the number of simulated windows behind a p-value for up to 200 values; 0 uses the asymptotic laws.
+    `monte_carlo` is the number of simulated windows behind a p-value of two groups for up to 200 values; 0 uses the asymptotic laws.
 
     Raises:
         ValueError: the vector does not have the subject's width, or holds other than counts.

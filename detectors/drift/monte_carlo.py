@@ -1,8 +1,8 @@
-"""Null distributions by simulation, for windows of 50 to 200 rows.
+"""Null distributions by simulation, for windows of 50 to 200 rows that leave two groups.
 
-There the asymptotic laws of Anderson-Darling and of Pearson's statistic are not yet good. A law depends on the bins'
-shares, rounded to whole per cent (equi-probable bins of any feature then share one), and on n; it is simulated once per
-process from a seed made of both, so every worker and every replay draws the same.
+There the asymptotic laws of Anderson-Darling and of Pearson's statistic are not yet good (`detectors.drift.cells`). A law
+depends on the bins' shares, rounded to whole per cent, and on n; it is simulated once per process from a seed made of both, so
+every worker and every replay draws the same.
 
 Beyond the draws' resolution the asymptotic tail is used, scaled to meet the simulation at its `_JOIN` largest values.
 """
