@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint types format kafka bench clean
+.PHONY: help install demo test lint types format kafka bench quality peers clean
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +45,22 @@ format: install ## let ruff rewrite the code
 kafka: install ## fetch Apache Kafka for the tests into .cache
 	@$(BIN)/python -m tests.services.kafka || test "$$CI" != true
 
-bench: install ## events per CPU-second through the whole pipeline
+bench: install ## events per CPU-second through the whole pipeline, and speed and size of the statistics
 	$(BIN)/python -m loadtest throughput
+	$(BIN)/python -m loadtest detectors
+
+quality: install ## false alarms, delays and power on streams with known truth (about 15 minutes)
+	$(BIN)/python -m loadtest quality
+
+# An environment of their own, because they need older libraries; `bench` and `quality` find it and run without it.
+PEERS := .cache/peers
+peers: $(PEERS)/.installed ## fetch evidently, nannyml and whylogs into .cache, to be measured beside
+
+$(PEERS)/.installed: loadtest/peers/requirements.txt
+	@test -n "$(PYTHON)" || { echo "driftline needs Python 3.11 or newer; set PYTHON=/path/to/python" >&2; exit 2; }
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 clean: ## remove what was made or fetched
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

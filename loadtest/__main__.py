@@ -6,15 +6,25 @@ import argparse
 import sys
 
 from loadtest import throughput
+from loadtest.detectors_bench import command as detectors
+from loadtest.quality import command as quality
+
+COMMANDS = {
+    "throughput": (throughput, "events per second through the whole pipeline, beside a bare consume loop"),
+    "quality": (quality, "false alarms, delays and power on streams with known truth, beside other tools"),
+    "detectors": (detectors, "speed and size of the statistics, beside other tools"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m loadtest", description="Measure driftline.")
     commands = parser.add_subparsers(dest="command", required=True)
-    first = "events per second through the whole pipeline, beside a bare consume loop"
-    throughput.add_arguments(commands.add_parser("throughput", help=first, description=first))
-    return throughput.main(parser.parse_args(arguments))
+    for name, (program, what) in COMMANDS.items():
+        program.add_arguments(commands.add_parser(name, help=what, description=what))
+    given = parser.parse_args(arguments)
+    program, _ = COMMANDS[given.command]
+    return int(program.main(given))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,14 @@
+"""95 % intervals of what was counted."""
+
+from __future__ import annotations
+
+from scipy.stats import beta
+
+ERROR = 0.05
+
+
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share, ``hits`` of ``n`` independent trials (Clopper & Pearson 1934)."""
+    low = float(beta.ppf(ERROR / 2, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - ERROR / 2, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
