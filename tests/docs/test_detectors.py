@@ -1,4 +1,4 @@
-"""The pages of docs/detectors: their examples print what the page says, their pictures are what the scripts draw."""
+"""The pages of docs/detectors, and README: their examples print what the page says, their pictures are what the scripts draw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from docs.scripts.pictures.album import PICTURES
 from docs.scripts.pictures.frame import svg
-from tests.docs.blocks import block
+from tests.docs.blocks import README, block
 from tests.docs.tables import REPOSITORY
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _NUMBER: Final = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 _HUNDREDTH_POINT: Final = 0.011
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
 def test_the_example_prints_what_the_page_says(page: Path) -> None:
     printed = io.StringIO()
     with redirect_stdout(printed):
