@@ -9,7 +9,8 @@ possible from element 30 on, and the element after an alarm starts anew.
 Guarantee: none; about 0.7 false alarms per 100,000 at an error rate of 0.2, and slow or small changes are missed
 (`loadtest quality`). Use ADWIN or the e-detector where there is a choice.
 
-Cost: seven numbers; 22 ns a value in `update_each`, 0.4 us in `update` (`python -m loadtest detectors`). There is no merge and there are no panes: the rule depends on the order of single errors.
+Cost: seven numbers; 22 ns a value in `update_each`, 0.4 us in `update` (`python -m loadtest detectors`). There is no merge
+and there are no panes: the rule depends on the order of single errors.
 
 State: format 2; format 1, without a direction, is read too.
 

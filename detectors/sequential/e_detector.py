@@ -25,6 +25,10 @@ derivative is positive; the sum of a parabola needs n, s and q only.) Less than 
 holds; the price is what skewness could have told. Without q, z = 1: values are taken for the most extreme ones with that
 sum, which costs much when they vary little.
 
+Panes of values that depend on each other: a pane's factor may be taken to the power 1 / d for any d >= 1 that is known before
+the pane. It stays an e-value (Jensen's inequality), and where sums of panes vary d times as widely as independent values
+would let them, that is what keeps the rate of false alarms near the bound. `Dispersion` estimates d.
+
 Guarantee: if at every update E[x_t | the past] <= m (two-sided: within both ends), the mean number of updates until a
 false alarm is at least `arl`, whatever the distribution, at any time of looking; in the long run there is at most one
 false alarm per `arl` updates (values, or panes when fed with panes). M_t - t is a supermartingale, so E[T] >= E[M_T] >=
@@ -101,6 +105,7 @@ class Parameters:
     tolerance: float
     baseline_n: int | None
     bounds: tuple[float, float]
+    confirm: int
 
 
 def wilson(rate: float, n: int, deviations: float) -> tuple[float, float]:
@@ -124,6 +129,8 @@ class EDetector:
         tolerance: how far from the baseline a mean is nobody's business, >= 0, in the units of the values.
         baseline_n: number of independent values that the baseline is the mean of; None when it is known exactly.
         bounds: the least and the largest value there can be.
+        confirm: an update's factor is cut at arl**(1/confirm), so that no alarm rests on fewer updates than this. For
+            panes: one bad pane is no change. Costs up to that many panes of delay, and nothing of the guarantee.
 
     `direction` is +1 when the mean rose at the latest alarm, -1 when it fell, 0 before the first alarm. `n`, `mean` and
     `window_start` describe the values since the estimated change: the start from which the best bet has earned most.
@@ -140,6 +147,7 @@ class EDetector:
         tolerance: float = 0.0,
         baseline_n: int | None = None,
         bounds: tuple[float, float] = (0.0, 1.0),
+        confirm: int = 1,
     ) -> None:
         """Start before the first value.
 
@@ -165,13 +173,28 @@ class EDetector:
         if baseline_n is not None and baseline_n < 1:
             message = f"baseline_n must be at least 1, or None for a known baseline, got {baseline_n}"
             raise ValueError(message)
+        if confirm < 1:
+            message = f"confirm must be at least 1 update, got {confirm}"
+            raise ValueError(message)
         # Floats, as they come back from a state: a restart writes the same bytes.
         self.parameters = Parameters(
-            float(baseline), float(arl), alternative, float(tolerance), baseline_n, (float(low), float(high))
+            baseline=float(baseline),
+            arl=float(arl),
+            alternative=alternative,
+            tolerance=float(tolerance),
+            baseline_n=baseline_n,
+            bounds=(float(low), float(high)),
+            confirm=confirm,
         )
         self._bets = _bets(self.parameters)
         self._sums = np.zeros((len(self._bets), 5))
         self._flags = np.zeros(2, np.int64)
+
+    @property
+    def _limits(self) -> tuple[float, float]:
+        """The threshold, and what an update's factor is cut at."""
+        arl, confirm = self.parameters.arl, self.parameters.confirm
+        return arl, kernel.LARGEST_FACTOR if confirm == 1 else float(arl ** (1 / confirm))
 
     @property
     def null(self) -> tuple[float, float]:
@@ -225,7 +248,7 @@ class EDetector:
             message = f"expected a value between {low:g} and {high:g}, got {x}"
             raise ValueError(message)
         y = (x - low) / (high - low)
-        return bool(kernel.add(self._bets, self._sums, self._flags, self.parameters.arl, 1, y, y * y))
+        return bool(kernel.add(self._bets, self._sums, self._flags, self._limits, 1, y, y * y, 1.0))
 
     def update_each(self, values: ArrayLike) -> NDArray[np.bool_]:
         """Add values one by one in one compiled loop; return for each what `update` would.
@@ -235,26 +258,31 @@ class EDetector:
         """
         low, high = self.parameters.bounds
         scaled = (as_values(values, low, high) - low) / (high - low)
-        return kernel.add_each(self._bets, self._sums, self._flags, self.parameters.arl, scaled)
+        return kernel.add_each(self._bets, self._sums, self._flags, self._limits, scaled)
 
-    def update_many(self, n: int, total: float, total_sq: float | None = None) -> bool:
+    def update_many(self, n: int, total: float, total_sq: float | None = None, *, dispersion: float = 1.0) -> bool:
         """Add a pane of `n` values with sum `total` and sum of squares `total_sq` as one update; return as `update`.
 
         n = 0 changes nothing. A pane of one value is that value. Without `total_sq` the guarantee is the same and a change
         of values that are no bits takes longer to see.
 
+        `dispersion` says how much wider than for independent values sums of panes vary (`detectors.sequential.dispersion`);
+        it must come from earlier panes. The pane then counts as n / dispersion values.
+
         Raises:
-            ValueError: no `n` values within the bounds have these sums.
+            ValueError: no `n` values within the bounds have these sums, or a dispersion below 1.
         """
-        if n < 0:
-            message = f"a pane needs n >= 0, got {n}"
+        if n < 0 or not 1 <= dispersion < math.inf:
+            message = f"a pane needs n >= 0 and a dispersion of at least 1, got {n} and {dispersion}"
             raise ValueError(message)
         low, high = self.parameters.bounds
         scale = high - low
         y = (total - low * n) / scale
         y_sq = None if total_sq is None else (total_sq - 2 * low * total + low * low * n) / (scale * scale)
         y, squares = bounded_pane(n, y, y_sq)
-        return n > 0 and bool(kernel.add(self._bets, self._sums, self._flags, self.parameters.arl, n, y, squares))
+        if n == 0:
+            return False
+        return bool(kernel.add(self._bets, self._sums, self._flags, self._limits, n, y, squares, float(dispersion)))
 
     def update_panes(self, n: ArrayLike, total: ArrayLike, total_sq: ArrayLike | None = None) -> NDArray[np.bool_]:
         """Add panes one by one in one compiled loop; return for each what `update_many` would.
@@ -268,7 +296,7 @@ class EDetector:
         scaled = (sums - low * counts) / scale
         scaled_sq = None if total_sq is None else (squares - 2 * low * sums + low * low * counts) / (scale * scale)
         sums, squares = bounded_panes(counts, scaled, scaled_sq)
-        return kernel.add_panes(self._bets, self._sums, self._flags, self.parameters.arl, counts, sums, squares)
+        return kernel.add_panes(self._bets, self._sums, self._flags, self._limits, counts, sums, squares)
 
     def to_state(self) -> dict[str, Any]:
         """Return everything that decides what happens next; `from_state` is its inverse.
@@ -286,6 +314,7 @@ class EDetector:
             "tolerance": p.tolerance,
             "baseline_n": p.baseline_n,
             "bounds": list(p.bounds),
+            "confirm": p.confirm,
             "alarmed": bool(self._flags[kernel.ALARMED]),
             "direction": self.direction,
             "sums": self._sums.tolist(),
@@ -309,6 +338,7 @@ class EDetector:
                 tolerance=number(state["tolerance"]),
                 baseline_n=None if known is None else count(known, 1),
                 bounds=(number(low), number(high)),
+                confirm=count(state["confirm"], 1),
             )
             for row, sums in zip(detector._sums, items(state["sums"], len(detector._sums)), strict=True):
                 row[:] = [number(v, 0) for v in items(sums, 5)]

@@ -19,9 +19,10 @@ SUM, BEST, N, TOTAL, UPDATES = 0, 1, 2, 3, 4
 """Columns of `sums`: the sum over all starts, the product from the best start, and since then: values, sum, updates."""
 ALARMED, DIRECTION = 0, 1
 """Entries of `flags`: whether the latest update was an alarm, and the direction of the latest alarm (0: none yet)."""
+LARGEST_FACTOR = math.exp(500)
+"""A pane's factor is cut here: any threshold is passed then, and the sums stay far from overflow. Cutting an e-value
+leaves one."""
 _LARGEST_LOG = 500.0
-"""A pane's factor is cut at e**500: any threshold is passed then, and the sums stay far from overflow. Cutting an
-e-value leaves one."""
 
 
 @compiled
@@ -29,12 +30,17 @@ def add(
     bets: NDArray[np.float64],
     sums: NDArray[np.float64],
     flags: NDArray[np.int64],
-    arl: float,
+    limits: tuple[float, float],
     n: int,
     total: float,
     total_sq: float,
+    dispersion: float,
 ) -> bool:
-    """Add `n` > 0 values with these sums as one update; return whether it is an alarm. Forgets all after an alarm."""
+    """Add `n` > 0 values with these sums as one update; return whether it is an alarm. Forgets all after an alarm.
+
+    `limits` are the threshold and the largest factor; the factor is taken to the power 1 / `dispersion`.
+    """
+    arl, largest = limits
     if flags[ALARMED]:
         sums[:] = 0.0
         flags[ALARMED] = 0
@@ -45,13 +51,14 @@ def add(
         if bets[k, SIDE] < 0:
             y, y_sq = n - total, max(0.0, n - 2 * total + total_sq)
         if n == 1:
-            factor = 1 + stake * (y - mean)
+            factor = (1 + stake * (y - mean)) ** (1 / dispersion)
         else:
             # As if there were `ones` values z = y_sq / y and otherwise zeros: see the class's module.
             ones = min(float(n), y * y / y_sq) if y_sq > 0 else 0.0
             z = y_sq / y if y > 0 else 0.0
             log = ones * math.log1p(stake * (min(z, 1.0) - mean)) + (n - ones) * math.log1p(-stake * mean)
-            factor = math.exp(min(log, _LARGEST_LOG))
+            factor = math.exp(min(log / dispersion, _LARGEST_LOG))
+        factor = min(factor, largest)
         sums[k, SUM] = (1 + sums[k, SUM]) * factor
         if sums[k, BEST] <= 1:
             sums[k, BEST] = 1.0
@@ -76,13 +83,13 @@ def add_each(
     bets: NDArray[np.float64],
     sums: NDArray[np.float64],
     flags: NDArray[np.int64],
-    arl: float,
+    limits: tuple[float, float],
     values: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Add values one by one; return which of them are alarms."""
     alarms = np.zeros(len(values), np.bool_)
     for i in range(len(values)):
-        alarms[i] = add(bets, sums, flags, arl, 1, values[i], values[i] * values[i])
+        alarms[i] = add(bets, sums, flags, limits, 1, values[i], values[i] * values[i], 1.0)
     return alarms
 
 
@@ -91,7 +98,7 @@ def add_panes(  # numba takes arrays, not objects
     bets: NDArray[np.float64],
     sums: NDArray[np.float64],
     flags: NDArray[np.int64],
-    arl: float,
+    limits: tuple[float, float],
     n: NDArray[np.int64],
     total: NDArray[np.float64],
     total_sq: NDArray[np.float64],
@@ -100,5 +107,5 @@ def add_panes(  # numba takes arrays, not objects
     alarms = np.zeros(len(n), np.bool_)
     for i in range(len(n)):
         if n[i] > 0:
-            alarms[i] = add(bets, sums, flags, arl, n[i], total[i], total_sq[i])
+            alarms[i] = add(bets, sums, flags, limits, n[i], total[i], total_sq[i], 1.0)
     return alarms

@@ -186,7 +186,7 @@ def send(records: Iterable[Record], bootstrap: str, topics: Mapping[str, str] | 
 def table(lines: Iterable[bytes], kinds: Collection[str] = ()) -> str:
     """A Markdown table of alert events, by time: one row for what one incident opened, raised or resolved at one time.
 
-    ``kinds`` (drift, performance, sequential) are the kinds to show, all if there are none.
+    ``kinds`` (drift, quality, performance, sequential) are the kinds to show, all if there are none.
     """
     rows: dict[tuple[str, str, str, str, str], list[str]] = {}
     alerts = [e for e in map(_event, lines) if str(e["type"]).startswith("dev.driftline.alert.")]
@@ -218,7 +218,8 @@ def _place(event: dict[str, Any]) -> tuple[str, str, str, float, str]:
 
 def _what(data: dict[str, Any]) -> str:
     subject, evidence = data["subject"], data["evidence"]
-    name, size = subject.get("feature") or subject.get("metric"), evidence.get("effect_size")
+    name = " ".join(part for part in (subject.get("feature"), subject.get("metric")) if part)
+    size = evidence.get("effect_size")
     return f"{name} ({size:.2f}, {data['severity']})" if size is not None else f"{name} ({data['severity']})"
 
 
@@ -235,7 +236,9 @@ def main(arguments: list[str] | None = None) -> None:
     sender.add_argument("--bootstrap", default="localhost:9092")
     teller = commands.add_parser("alerts", help="a Markdown table of alert events, one JSON a line")
     teller.add_argument("events", type=Path)
-    teller.add_argument("--kind", action="append", default=[], choices=["drift", "performance", "sequential"])
+    teller.add_argument(
+        "--kind", action="append", default=[], choices=["drift", "quality", "performance", "sequential"]
+    )
     given = parser.parse_args(arguments)
     if given.command == "make":
         out = f"{make(given.csv, given.to, given.partitions):,} records in {given.to / 'events.jsonl.gz'}"

@@ -65,7 +65,7 @@ def step(book: Book, model: Model, window: Window) -> tuple[list[Change], list[d
         if reference.classes != model.classes:  # a version's own reference may have met other classes
             known = reclassify(known, reference.classes, model.classes)
         watched = compare(known, outcomes, config.task, model.classes, config.performance)
-        at = level(Budget.parse(config.alerts.false_alarms), "performance", model.window, max(1, len(watched)), confirm)
+        at = level(Budget.parse(config.alerts.false_alarms), "performance", model.window, model.outcome_cells, confirm)
         for metric, both in watched.items():
             now, was, size = both.current, both.reference, both.worse_by
             if now.value is None or was.value is None or size is None or now.standard_error is None:

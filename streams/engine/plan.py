@@ -102,6 +102,13 @@ class Model:
         return layout.width(self.config.task, len(self.classes))
 
     @property
+    def outcome_cells(self) -> int:
+        """How many tests share the budget of performance and sequential: the metrics of a window, and the error rate."""
+        return (
+            max(1, len(self.config.performance) + self.config.sequential) if isinstance(self.config, ModelConfig) else 1
+        )
+
+    @property
     def arrival_width(self) -> int:
         """The width of an arrival pane's vector: header and one outcome vector."""
         return HEADER + self.outcome_width

@@ -3,8 +3,10 @@
 Against a baseline, the error rate of the reference's labelled answers, an e-detector looks for a rise: its mean number of
 panes between false alarms is what the budget allows, by construction. It also says since when. The alert resolves when a second
 one has seen the rate fall below the middle between the baseline and the rate that opened the alert; as long as the rate
-stays above, it is fooled no more often than the first. Rates in between stay what they are called: what has opened needs
-evidence to resolve. Without labels in the reference there is no baseline: ADWIN then compares the stream with its own past.
+stays above, it is fooled no more often than the first. Errors come in bursts: the labels of a pane count for fewer where
+panes have varied more than independent labels would, and no single pane opens or resolves anything.
+
+Without labels in the reference there is no baseline: ADWIN then compares the stream with its own past.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import msgspec
 
 from detectors.decisions import Budget, level
 from detectors.performance import layout
-from detectors.sequential import Adwin, EDetector
+from detectors.sequential import Adwin, Dispersion, EDetector
 from schemas.alerts import Evidence
-from schemas.config import Confirmation, ModelConfig
+from schemas.config import Confirmation
 from streams.engine.families import Book, decide, stream_text
 from streams.engine.shape import HEADER
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 SUBJECT = "error_rate"
 _AT_ONCE = Confirmation(1, 1)
 _WARNING, _CRITICAL = 0.05, 0.10
+_CONFIRM = 2
+"""Panes that an alarm of an e-detector rests on at least. On the Elec2 data (docs/elec2.md) one day of errors is no change."""
 MAX_PANES = 4096
 """Starts of panes that are remembered to date a change; a detector's window may reach further back."""
 
@@ -38,8 +42,8 @@ MAX_PANES = 4096
 class Series(msgspec.Struct):
     """One stream's detectors: their states, and the starts of the panes that they may date a change to.
 
-    `rise` and, while an alert is open, `back` are e-detectors; `adwin` stands in where there is no baseline, and `before` is
-    its error rate before the last change.
+    `rise` and, while an alert is open, `back` are e-detectors, and `dispersion` says how widely panes vary. `adwin` stands in
+    where there is no baseline, and `before` is its error rate before the last change.
     """
 
     adwin: dict[str, Any] | None = None
@@ -47,6 +51,7 @@ class Series(msgspec.Struct):
     before: float = 0.0
     rise: dict[str, Any] | None = None
     back: dict[str, Any] | None = None
+    dispersion: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +137,12 @@ def step(book: Book, series: dict[str, Series], model: Model, pane: Window) -> l
 
 
 def allowance(model: Model) -> float:
-    """Return the rate of false alarms per pane that the budget allows: a metric's share of what all watched metrics have.
+    """Return the rate of false alarms per pane that the budget allows: one cell's share of what all outcome cells have.
 
     At most `detectors.decisions.LARGEST_LEVEL`, which is ten panes between false alarms.
     """
-    config = model.config
-    cells = 1 + len(config.performance) if isinstance(config, ModelConfig) else 1
-    return level(Budget.parse(config.alerts.false_alarms), "sequential", model.pane, cells, (1, 1))
+    budget = Budget.parse(model.config.alerts.false_alarms)
+    return level(budget, "sequential", model.pane, model.outcome_cells, (1, 1))
 
 
 def _baseline(reference: Reference) -> tuple[int, int] | None:
@@ -151,7 +155,8 @@ def _baseline(reference: Reference) -> tuple[int, int] | None:
 
 def _all_clear(threshold: float, rate: float, at: float) -> EDetector:
     """Return the detector of the end of a rise: below the middle between what counts as no rise and the rate that opened."""
-    return EDetector(min(1.0, max(threshold, (threshold + rate) / 2)), arl=1 / at, alternative="less")
+    middle = min(1.0, max(threshold, (threshold + rate) / 2))
+    return EDetector(middle, arl=1 / at, alternative="less", confirm=_CONFIRM)
 
 
 def _resumed(state: dict[str, Any] | None, new: EDetector) -> EDetector:
@@ -166,9 +171,11 @@ def _against_baseline(
     one: Series, baseline: tuple[int, int], at: float, n: int, errors: int, *, open_: bool
 ) -> _Verdict | None:
     wrong, known = baseline
-    rise = _resumed(one.rise, EDetector(wrong / known, arl=1 / at, baseline_n=known))
+    rise = _resumed(one.rise, EDetector(wrong / known, arl=1 / at, baseline_n=known, confirm=_CONFIRM))
     threshold = rise.null[1]
-    detector, found = rise, rise.update_many(n, errors, errors)
+    spread = Dispersion() if one.dispersion is None else Dispersion.from_state(one.dispersion)
+    before = spread.value  # of the panes before this one: a pane must not judge itself
+    detector, found = rise, rise.update_many(n, errors, errors, dispersion=before)
     one.rise = rise.to_state()
     longest = rise.window_start
     if open_:
@@ -177,11 +184,13 @@ def _against_baseline(
             if one.back is None
             else EDetector.from_state(one.back | {"arl": 1 / at})
         )
-        fell = back.update_many(n, errors, errors)
+        fell = back.update_many(n, errors, errors, dispersion=before)
         one.back = back.to_state()
         longest = max(longest, back.window_start)
         if fell and not found:
             detector, found = back, True
+    spread.update(n, errors)
+    one.dispersion = spread.to_state()
     one.panes = one.panes[-longest:]
     if not found:
         return None

@@ -46,14 +46,14 @@ def market(kafka: KafkaService, folder: Path, tmp_path_factory: pytest.TempPathF
         yield watched.run(config, live)
 
 
-def opened(found: Watched, model: str, subjects: set[str]) -> list[dict[str, Any]]:
+def opened(found: Watched, model: str, subjects: set[str], kind: str = "drift") -> list[dict[str, Any]]:
     events = [orjson.loads(value) for value in found.alerts.values()]
     return [
         e
         for e in events
         if e["type"] == "dev.driftline.alert.opened.v1"
         and e["data"]["model"] == model
-        and e["data"]["kind"] == "drift"
+        and e["data"]["kind"] == kind
         and e["data"]["subject"]["feature"] in subjects
     ]
 
@@ -148,8 +148,30 @@ def test_a_replay_of_the_file_decides_the_same_without_a_broker(market: Watched,
         assert [{k: v for k, v in r.items() if k not in {"model", "kind"}} for r in mine] == expected
 
 
+@pytest.mark.parametrize("model", ["market", "half_hours"])
+def test_columns_that_come_to_life_are_out_of_range_in_the_first_week_that_holds_any_of_it(
+    market: Watched, model: str
+) -> None:
+    first = week_of(COMES_TO_LIFE)
+    alive = [e for e in opened(market, model, ALIVE, "quality") if e["data"]["subject"]["metric"] == "out_of_range"]
+    assert sorted(e["data"]["subject"]["feature"] for e in alive) == sorted(ALIVE)
+    for event in alive:
+        data = event["data"]
+        assert [data["window"]["start_ms"], data["window"]["end_ms"]] == [first, first + WEEK_MS]
+        assert data["evidence"]["value"] == 3 * 48 / ROWS_A_WEEK
+        assert data["severity"] == "critical"
+
+
+def test_nothing_is_missing_mistyped_or_constant_in_two_and_a_half_years(market: Watched) -> None:
+    events = [orjson.loads(value)["data"] for value in market.alerts.values()]
+    quality = [(d["model"], d["subject"]["metric"]) for d in events if d["kind"] == "quality"]
+    assert set(quality) == {("market", "out_of_range"), ("half_hours", "out_of_range")}
+
+
 def test_the_page_shows_the_alerts_that_were_published(market: Watched) -> None:
     page = (Path(__file__).parents[2] / "docs" / "elec2.md").read_text()
     assert elec2.table(market.alerts.values(), {"drift"}) in page
+    quality = elec2.table(market.alerts.values(), {"quality"}).splitlines()
+    assert "\n".join(line for line in quality if "half_hours" in line and "resolved" not in line) in page
     performance = elec2.table(market.alerts.values(), {"performance"}).splitlines()
     assert "\n".join(line for line in performance if "accuracy" in line) in page

@@ -61,7 +61,7 @@ def weighted_tail(w: Sequence[float], x: float) -> float:
 
     def integrand(u: float) -> float:
         angle = sum(math.atan(v * u) for v in w) / 2 - x * u / 2
-        return math.sin(angle) / (u * math.prod((1 + (v * u) ** 2) ** 0.25 for v in w))
+        return float(math.sin(angle) / (u * math.prod((1 + (v * u) ** 2) ** 0.25 for v in w)))
 
     # The integrand falls as u^(-1 - k/2) and oscillates with period 4 pi / x: piece by piece.
     period = 4 * math.pi / x

@@ -149,10 +149,10 @@ def test_a_history_at_once_is_judged_as_window_by_window(world: str) -> None:
     for t in range(len(windows[0])):
         vectors = {s: [w[max(0, t + 1 - s) : t + 1].sum(axis=0) for w in windows] for s in made.scales if s <= t + 1}
         judged = made.judge(vectors, MONDAY_MS + t * HOUR_MS)
-        if t == 20:
-            assert all(j.p_value is None or j.scale > 1 for j in judged)
-            continue
         assert [j.rejected for j in judged] == played.rejects[:, t].tolist(), t
+        if t == 20:
+            assert all(j.p_value is None for j in judged)
+            continue  # the engine passes it over
         for i, (condition, j) in enumerate(zip(conditions, judged, strict=True)):
             condition.open, condition.resolved = False, -(1 << 62)
             opened = judge(
@@ -201,6 +201,20 @@ def test_a_large_window_beside_a_small_reference_decides_alone_at_the_level_of_o
     assert judged.result.decides_alone
     assert judged.confirm == (1, 3)
     assert judged.level == level(ONE, "drift", HOUR_MS, 1, (1, 1))
+
+
+def test_a_history_of_large_and_small_windows_is_judged_as_window_by_window() -> None:
+    rng = np.random.default_rng(2)
+    subject = Reference.build({"x": rng.normal(size=3000)}).subjects[0]
+    made = compile_rule(Reference.build({"x": rng.normal(size=3000)}), [0], Budget(1000, 30 * DAY_MS), HOUR_MS)
+    rows = np.array([subject.slots_of(rng.normal(0.12, 1, n)) for n in rng.choice([200, 250, 600, 900], 40)])
+    played = made.play([rows], 0)
+    judged = [made.judge({1: [row]}, t * HOUR_MS)[0] for t, row in enumerate(rows)]
+    assert [j.rejected for j in judged] == played.rejects[0].tolist()
+    recent = [sum(j.rejected for j in judged[max(0, t - 2) : t + 1]) for t in range(len(judged))]
+    alarms = [j.rejected and found >= j.confirm[0] for j, found in zip(judged, recent, strict=True)]
+    assert alarms == played.alarms[0].tolist()
+    assert {j.confirm for j in judged if j.rejected} == {(1, 3), (2, 3)}
 
 
 def test_an_hour_of_the_week_beside_four_others_still_confirms() -> None:

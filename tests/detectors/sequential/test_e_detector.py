@@ -161,6 +161,40 @@ def test_the_margin_of_an_estimated_baseline_is_wilsons_interval(errors: int, n:
     assert list(EDetector(errors / n, baseline_n=n).null) == pytest.approx(both, abs=1e-9)
 
 
+@given(st.integers(1, 60), st.floats(0.05, 0.95), st.floats(1, 30))
+@settings(max_examples=30, deadline=None)
+def test_under_the_baseline_a_dispersed_pane_earns_nothing_on_average(n: int, m: float, dispersion: float) -> None:
+    expected = 0.0
+    for k, probability in enumerate(binom.pmf(np.arange(n + 1), n, m)):
+        detector = EDetector(m, arl=1e15)
+        detector.update_many(n, k, k, dispersion=dispersion)
+        expected += probability * detector.value
+    assert expected <= 1 + 1e-9
+
+
+def test_a_dispersion_is_a_root_of_the_factor() -> None:
+    for n, k in ((1, 1), (20, 7)):
+        detector = EDetector(0.3, arl=1e15)
+        detector.update_many(n, k, k, dispersion=4)
+        factors = [(1 + 0.7 * stake) ** (k / 4) * (1 - 0.3 * stake) ** ((n - k) / 4) for stake, _ in oracle.bets(0.3)]
+        weights = [weight for _, weight in oracle.bets(0.3)]
+        assert detector.value == pytest.approx(sum(w * f for w, f in zip(weights, factors, strict=True)))
+    with pytest.raises(ValueError, match="dispersion of at least 1"):
+        detector.update_many(4, 2, 2, dispersion=0.5)
+
+
+@pytest.mark.parametrize("confirm", [1, 2, 3])
+def test_no_alarm_rests_on_fewer_updates_than_it_has_to(confirm: int) -> None:
+    detector = EDetector(0.2, arl=1000, confirm=confirm)
+    found = [detector.update_many(10_000, 10_000, 10_000) for _ in range(6)]
+    assert found.index(True) + 1 >= confirm
+    assert found.index(True) + 1 <= confirm + 1
+    again = EDetector.from_state(detector.to_state())
+    assert [again.update_many(10**6, 10**6, 10**6) for _ in range(5)] == [
+        detector.update_many(10**6, 10**6, 10**6) for _ in range(5)
+    ]
+
+
 # -- what it says -----------------------------------------------------------------------------------------------------
 
 
@@ -343,6 +377,7 @@ def test_panes_that_no_values_can_make_are_refused(pane: tuple[int, float, float
         {"alternative": "up"},
         {"tolerance": -0.1},
         {"baseline_n": 0},
+        {"confirm": 0},
         {"bounds": (1, 0)},
         {"bounds": (0, math.inf)},
     ],
