@@ -93,8 +93,7 @@ def raised(margins: NDArray[np.float64], allowed: float) -> tuple[float, float]:
     # A budget of more episodes than the fit has peaks is met below u; u is then on the safe side.
     needed = u + k * beta * ((k / allowed) ** (1 / k) - 1) if allowed < k else u
     rise = max(0.0, needed)
-    above = rise - u
-    return rise, float(k * (1 + above / (k * beta)) ** -k) if above >= 0 else float((heights > rise).sum())
+    return rise, float(k * (1 + (rise - u) / (k * beta)) ** -k)
 
 
 def episodes(rejects: NDArray[np.bool_], alarms: NDArray[np.bool_]) -> int:

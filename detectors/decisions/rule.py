@@ -172,7 +172,9 @@ class Rule:
         confirm = (1, cell.confirm[1]) if alone else cell.confirm
         levels = dict(zip(cell.scales, (at, *cell.levels[1:]), strict=True))
         p = {s: float(results.p_value[i + j * cells]) for j, s in enumerate(used) if s in levels}
-        over = [(p[s] / levels[s], s) for s in p if p[s] < levels[s] and bool(_lasts(p, s))]
+        # Without a value of its own a window decides nothing: the sums would be those of an earlier one.
+        here = p if results.n[i] else ()
+        over = [(p[s] / levels[s], s) for s in here if p[s] < levels[s] and bool(_lasts(p, s))]
         scale = min(over)[1] if over else 1
         result = replace(results[i + used.index(scale) * cells], decides_alone=alone or scale > 1)
         return Judged(cell.subject, result.p_value, levels[scale], bool(over), scale, confirm, result)
@@ -199,7 +201,8 @@ class Rule:
             habit = self._habits[i]
             cells = Cells([self._subjects[i]], [self._baselines[i]])
             total = np.concatenate((np.zeros((1, rows.shape[1]), np.int64), np.cumsum(rows, axis=0)))
-            empty = rows[:, :-2].sum(axis=1) == 0
+            n = rows[:, :-2].sum(axis=1)
+            lone = self._known_n[i] < REFERENCE_RATIO * n  # decides alone, as in `_judged`
             found: dict[int, NDArray[np.float64]] = {}
             for scale in cell.scales:
                 if len(rows) >= scale:
@@ -207,13 +210,14 @@ class Rule:
                     alone = scale > 1 or habit is None
                     p = combine(tested)[0] if alone or habit is None else habit.dispersion.p_values(tested, habit.n)
                     found[scale] = np.concatenate((np.full(scale - 1, np.nan), p))
-                    found[scale][empty] = np.nan
-            for scale, at in zip(cell.scales, cell.levels, strict=True):
+                    found[scale][n == 0] = np.nan
+            levels: tuple[Any, ...] = (np.where(lone, min(cell.level, self._alone), cell.level), *cell.levels[1:])
+            for scale, at in zip(cell.scales, levels, strict=True):
                 if scale in found:
                     rejects[i] |= (found[scale] < at) & _lasts(found, scale)
             unknown = np.isnan(found[1]) if found else np.ones(len(rows), bool)
             decided = np.where(unknown, np.nan, np.where(rejects[i], 1.0, -1.0))
-            alarms[i] = rejects[i] if len(cell.scales) > 1 else confirmed(decided[None], cell.confirm)[0] > 0
+            alarms[i] = rejects[i] & (lone | (len(cell.scales) > 1)) | (confirmed(decided[None], cell.confirm)[0] > 0)
         return Played(rejects, alarms)
 
 

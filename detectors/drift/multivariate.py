@@ -55,6 +55,7 @@ from detectors.reference.build import subject
 from detectors.reference.columns import Column, as_booleans, as_numbers, as_texts
 from detectors.reference.read import read_table
 from detectors.reference.subject import NUMERIC, Subject
+from detectors.sketches.hashing import mixed
 from schemas.errors import StateCorrupt, StateNewer
 
 if TYPE_CHECKING:
@@ -284,11 +285,8 @@ def taken(keys: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     if not 0 <= share <= 1:
         message = f"the share of sampled rows must lie between 0 and 1, got {share}"
         raise ValueError(message)
-    mixed = np.asarray(keys, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    chosen: NDArray[np.bool_] = (mixed >> np.uint64(11)).astype(np.float64) < share * 2.0**53
+    rank = mixed(np.asarray(keys, np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+    chosen: NDArray[np.bool_] = (rank >> np.uint64(11)).astype(np.float64) < share * 2.0**53
     return chosen
 
 
