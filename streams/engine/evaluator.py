@@ -73,7 +73,7 @@ class EvaluatorHead(msgspec.Struct):
 
     cursors: Cursors = msgspec.field(default_factory=Cursors)
     drift: Book = msgspec.field(default_factory=Book)
-    recent: list[int] = msgspec.field(default_factory=list)
+    recent: dict[int, int] = msgspec.field(default_factory=dict)
     quality: Book = msgspec.field(default_factory=Book)
     performance: Book = msgspec.field(default_factory=Book)
     sequential: Book = msgspec.field(default_factory=Book)
@@ -191,7 +191,7 @@ class Evaluator:
             self._put.update(put)
             # What was put since the last commit never reaches the store; the order within a commit means nothing.
             self._drop.extend(cell for cell in dropped if self._put.pop(cell, None) is None)
-            head.recent = self._recent.starts
+            head.recent = self._recent.kept
             changes, records = drift_family.step(head.drift, model, window, self._recent.over)
             faults, quality = quality_family.step(head.quality, model, window)
             for record in records:

@@ -15,7 +15,7 @@ from streams.engine.shape import merge
 from streams.engine.snapshot import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -29,23 +29,26 @@ RECENT = "recent-windows"
 
 
 class Recent:
-    """The windows of one model that the longest scale still needs; a window's ``length`` is in ms."""
+    """The windows of one model that a longer scale still needs; a window's ``length`` is in ms.
+
+    Each is kept as long as the longest scale of its own streams reaches, so that a version without scales does not cost
+    another its past.
+    """
 
     def __init__(self, model: str, shard: str, length: int) -> None:
         """Nothing is known until ``load``."""
         self._model, self._shard, self._length = model, shard, length
-        self._windows: deque[tuple[int, dict[tuple[str, str], tuple[str, NDArray[np.int64]]]]] = deque()
-        self._kept = False
+        self._windows: deque[tuple[int, int, dict[tuple[str, str], tuple[str, NDArray[np.int64]]]]] = deque()
         self.loaded = False
 
     @property
-    def starts(self) -> list[int]:
-        """The starts of the windows that are kept, ascending: what the evaluator's head remembers for ``load``."""
-        return [at for at, _ in self._windows] if self._kept else []
+    def kept(self) -> dict[int, int]:
+        """The start of each window that is stored, and for how many windows: what the evaluator's head remembers for ``load``."""
+        return {at: longest for at, longest, _ in self._windows if longest > 1}
 
-    def load(self, store: Store, starts: Sequence[int]) -> None:
+    def load(self, store: Store, kept: Mapping[int, int]) -> None:
         """Read the windows that the head knows of; raises StateMissing, StateCorrupt or StateNewer."""
-        wanted = [(RECENT, self._model, at) for at in starts]
+        wanted = [(RECENT, self._model, at) for at in sorted(kept)]
         found = store.cells([(self._shard, cell) for cell in wanted])
         for cell, data in zip(wanted, found, strict=True):
             where = f"{self._shard} {RECENT} at {cell[2]}"
@@ -53,25 +56,21 @@ class Recent:
                 raise StateMissing(f"{where}: listed and gone", RESTORE)
             entries = cells.decode(data, where)
             streams = {(e.version, e.variant): (e.shape, snapshot.unpack_vector(e.vector)) for e in entries}
-            self._windows.append((cell[2], streams))
-        self.loaded, self._kept = True, bool(starts)
+            self._windows.append((cell[2], kept[cell[2]], streams))
+        self.loaded = True
 
     def add(self, window: Window, longest: int) -> tuple[list[tuple[Cell, bytes]], list[Cell]]:
         """Take the latest window in; returns what to write to the shard and what to drop from it.
 
-        ``longest`` is the number of windows, this one included, that the longest scale adds up; with 1 none is kept.
+        ``longest`` is the number of windows, this one included, that the longest scale of its streams adds up; with 1 it is
+        not stored.
         """
-        dropped: list[Cell] = []
-        while self._windows and self._windows[0][0] <= window.start - longest * self._length:
-            at, _ = self._windows.popleft()
-            if self._kept:
-                dropped.append((RECENT, self._model, at))
-        if not self._kept:
-            self._windows.clear()
+        past = [(at, reach) for at, reach, _ in self._windows if at <= window.start - reach * self._length]
+        dropped = [(RECENT, self._model, at) for at, reach in past if reach > 1]
+        self._windows = deque(w for w in self._windows if w[0] > window.start - w[1] * self._length)
         streams = {(key.version, key.variant): found for key, found in window.streams.items()}
-        self._windows.append((window.start, streams))
-        self._kept = longest > 1
-        if not self._kept:
+        self._windows.append((window.start, longest, streams))
+        if longest == 1:
             return [], dropped
         entries = [
             Entry(version, variant, shape, snapshot.pack_vector(vector))
@@ -85,15 +84,15 @@ class Recent:
         A scale that holds no more windows with events than a shorter one is left out: it would be the same test again.
         Windows counted with another reference are not of this stream's distribution and end the look back.
         """
-        latest, newest = self._windows[-1]
+        latest, _, newest = self._windows[-1]
         shape, total = newest[stream.version, stream.variant]
-        before = [(latest - at) // self._length for at, _ in self._windows]
+        before = [(latest - at) // self._length for at, _, _ in self._windows]
         found = {1: total}
         index, held = len(self._windows) - 2, 1
         for scale in scales:
             used = held
             while index >= 0 and before[index] < scale:
-                older = self._windows[index][1].get((stream.version, stream.variant))
+                older = self._windows[index][2].get((stream.version, stream.variant))
                 index -= 1
                 if older is None:
                     continue

@@ -4,7 +4,7 @@ Against a baseline, the error rate of the reference's labelled answers, an e-det
 panes between false alarms is what the budget allows, by construction. It also says since when. The alert resolves when a second
 one has seen the rate fall below the middle between the baseline and the rate that opened the alert; as long as the rate
 stays above, it is fooled no more often than the first. Errors come in bursts: the labels of a pane count for fewer where
-panes have varied more than independent labels would, and no single pane opens or resolves anything.
+panes have varied more than independent labels would, and what a single pane can add is bounded.
 
 Without labels in the reference there is no baseline: ADWIN then compares the stream with its own past.
 """

@@ -63,8 +63,8 @@ def test_after_a_restart_the_scales_are_the_same() -> None:
         commit = Commit("shard", "t", number, f"c{number}", b"", b"", put=put, drop=drop)
         assert store.commit(commit) is Verdict.DONE
     after = kept()
-    after.load(store, before.starts)
-    assert after.starts == before.starts == [number * LENGTH for number in range(12, 20)]
+    after.load(store, before.kept)
+    assert after.kept == before.kept == {number * LENGTH: 8 for number in range(12, 20)}
     old, new = before.over(STREAM, SCALES), after.over(STREAM, SCALES)
     assert old.keys() == new.keys() == set(SCALES)
     assert all(np.array_equal(old[scale], new[scale]) for scale in SCALES)
@@ -72,21 +72,33 @@ def test_after_a_restart_the_scales_are_the_same() -> None:
 
 def test_a_window_that_is_gone_is_missing_state() -> None:
     with pytest.raises(StateMissing, match="recent-windows at 30"):
-        kept().load(MemoryStore(), [30])
+        kept().load(MemoryStore(), {30: 8})
 
 
 def test_without_scales_nothing_is_kept() -> None:
     recent = kept()
     assert recent.add(window(1, 1), 1) == ([], [])
-    assert recent.starts == []
+    assert recent.kept == {}
 
 
 def test_scales_that_are_switched_on_or_off_begin_and_end_with_what_is_stored() -> None:
     recent = kept()
     recent.add(window(1, 1), 1)
-    put, dropped = recent.add(window(2, 1), 8)
-    assert [cell[2] for cell, _ in put] == recent.starts == [2 * LENGTH]
+    put, dropped = recent.add(window(2, 1), 4)
+    assert [cell[2] for cell, _ in put] == list(recent.kept) == [2 * LENGTH]
     assert dropped == []
-    recent.add(window(3, 1), 8)
-    put, dropped = recent.add(window(4, 1), 1)
-    assert (put, [cell[2] for cell in dropped], recent.starts) == ([], [2 * LENGTH, 3 * LENGTH], [])
+    for number in range(3, 6):
+        assert recent.add(window(number, 1), 1) == ([], [])
+    put, dropped = recent.add(window(6, 1), 1)
+    assert (put, [cell[2] for cell in dropped], recent.kept) == ([], [2 * LENGTH], {})
+
+
+def test_a_window_of_another_version_without_scales_costs_no_past() -> None:
+    recent, other = kept(), StreamKey("fraud", "v2", "champion")
+    for number in range(4):
+        recent.add(window(number, 1), 8)
+    alone = window(4, 1)
+    alone.streams = {other: alone.streams[STREAM]}
+    recent.add(alone, 1)
+    recent.add(window(5, 1), 8)
+    assert {s: int(v[3]) for s, v in recent.over(STREAM, SCALES).items()} == {1: 1, 4: 3, 8: 5}

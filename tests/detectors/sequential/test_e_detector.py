@@ -184,7 +184,7 @@ def test_a_dispersion_is_a_root_of_the_factor() -> None:
 
 
 @pytest.mark.parametrize("confirm", [1, 2, 3])
-def test_no_alarm_rests_on_fewer_updates_than_it_has_to(confirm: int) -> None:
+def test_from_nothing_no_alarm_rests_on_fewer_updates_than_it_has_to(confirm: int) -> None:
     detector = EDetector(0.2, arl=1000, confirm=confirm)
     found = [detector.update_many(10_000, 10_000, 10_000) for _ in range(6)]
     assert found.index(True) + 1 >= confirm
