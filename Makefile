@@ -49,7 +49,7 @@ bench: install ## events per CPU-second through the whole pipeline, and speed an
 	$(BIN)/python -m loadtest throughput
 	$(BIN)/python -m loadtest detectors
 
-quality: install ## false alarms, delays and power on streams with known truth (about 15 minutes)
+quality: install ## false alarms, delays and power on streams with known truth (about 20 minutes)
 	$(BIN)/python -m loadtest quality
 
 # An environment of their own, because they need older libraries; `bench` and `quality` find it and run without it.

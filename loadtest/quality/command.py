@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from loadtest import machine
 from loadtest.peers import client
 from loadtest.quality import alarms, budget, levels, report, sequential
 from loadtest.quality.checks import checks
+from loadtest.quality.interval import mean_interval
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -70,6 +72,7 @@ def measure(scale: float, *, peers: bool) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
     played = budget.results(scale)
+    episodes = [_widened(row) for row in played["episodes"]]
     clock.lap("budget")
     rates = [*alarms.driftline(SEED, scale)]
     clock.lap("alarms")
@@ -88,7 +91,7 @@ def measure(scale: float, *, peers: bool) -> dict[str, Any]:
         rates += more
         power += seen
         clock.lap("peers")
-    held = checks(played["episodes"], delays, bits)
+    held = checks(episodes, delays, bits)
     return {
         "command": "quality",
         "machine": machine.fingerprint(),
@@ -97,7 +100,7 @@ def measure(scale: float, *, peers: bool) -> dict[str, Any]:
         "versions": versions,
         "without_peers": why,
         "alarms": _plain(rates),
-        "episodes": _plain(played["episodes"]),
+        "episodes": _plain(episodes),
         "delays": _plain(delays),
         "power": _plain(power),
         "sequential": _plain(bits),
@@ -105,6 +108,14 @@ def measure(scale: float, *, peers: bool) -> dict[str, Any]:
         "checks": [c | {"holds": check.holds} for check, c in zip(held, _plain(held), strict=True)],
         "seconds": seconds,
     }
+
+
+def _widened(row: budget.Months) -> budget.Months:
+    """Episodes with an interval that is never narrower than that of independent events, which a few equal months would suggest."""
+    low, high = mean_interval(round(row.episodes * row.months), row.months)
+    return replace(
+        row, low=float(np.fmin(low, row.low)), high=float(np.fmax(high, row.high))
+    )  # NaN of a single reference
 
 
 class _Clock:

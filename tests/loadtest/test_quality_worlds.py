@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from detectors.reference import Reference
-from loadtest.quality.interval import share_interval
+from loadtest.quality.interval import mean_interval, share_interval
 from loadtest.quality.slots import build_reference, count, draw, probabilities
 from loadtest.quality.worlds import (
     BY_NAME,
@@ -161,3 +161,14 @@ def test_an_unknown_world_names_those_there_are() -> None:
 def test_a_share_has_the_exact_interval(hits: int, n: int) -> None:
     found = stats.binomtest(hits, n).proportion_ci(0.95, method="exact")
     assert share_interval(hits, n) == pytest.approx((found.low, found.high))
+
+
+@pytest.mark.parametrize("events", [0, 3, 40])
+def test_a_mean_has_the_exact_interval(events: int) -> None:
+    low, high = mean_interval(events, 20)
+    assert high > 0
+    assert stats.poisson.cdf(events, 20 * high) == pytest.approx(0.025)
+    if events:
+        assert stats.poisson.sf(events - 1, 20 * low) == pytest.approx(0.025)
+    else:
+        assert low == 0.0

@@ -215,7 +215,7 @@ def test_a_reference_that_was_edited_or_is_too_new_is_refused(tmp_path: Path) ->
     content = json.loads(build().to_json())
     with pytest.raises(ReferenceMismatch, match="edited or damaged"):
         Reference.from_json(orjson.dumps(content | {"rows": 7}))
-    with pytest.raises(ReferenceMismatch, match="holds 7 outcome counts.*build it again"):
+    with pytest.raises(ReferenceMismatch, match=r"holds 7 outcome counts.*build it again"):
         Reference.from_json(orjson.dumps(content | {"outcomes": [0] * 7}))
     path = tmp_path / "new.json"
     path.write_bytes(orjson.dumps(content | {"version": 3}))
