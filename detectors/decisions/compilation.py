@@ -74,7 +74,7 @@ def compile_rule(
     expected = None
     if ordinary is not None and ordinary.window_ms == window_ms and all(h is not None for h in habits) and habits:
         cells, spent = _replayed(cells, [h for h in habits if h is not None], ordinary, budget)
-        expected = spent * MONTH_MS / ordinary.span_ms
+        expected = spent * MONTH_MS / ordinary.covered_ms
     known = tuple(
         subject.counts[None] if habit is None else habit.baselines(subject)
         for subject, habit in zip(subjects, habits, strict=True)
@@ -114,7 +114,7 @@ def _replayed(
 ) -> tuple[list[RuleCell], float]:
     """Return the cells with the levels that keep the budget on the reference itself, and the episodes expected in its time."""
     own = [margins(c, h) for c, h in zip(cells, habits, strict=True)]
-    allowed = budget.false_alarms * SHARES[FAMILY] * ordinary.span_ms / budget.per_ms
+    allowed = budget.false_alarms * SHARES[FAMILY] * ordinary.covered_ms / budget.per_ms
     # Cells of one kind share a tail: 20 peaks of all say more than 20 of each, which lie deep in the bulk. One that alarms
     # again and again on its own reference has a tail of its own, and would raise the thresholds of all.
     each = allowed / len(cells)

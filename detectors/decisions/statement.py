@@ -37,7 +37,7 @@ def verified(ordinary: Ordinary | None, expected: float | None) -> str:
     if ordinary is None or expected is None:
         return "budget verified: nothing is compared with the reference"
     found = f"{fewest(expected)} episodes of drift expected per 30 days"
-    return f"budget verified on {_days(ordinary.span_ms)} of reference: {found}"
+    return f"budget verified on {_days(ordinary.covered_ms)} of reference: {found}"
 
 
 def _unfit(reference: Reference, window_ms: int) -> str:
@@ -51,8 +51,8 @@ def _unfit(reference: Reference, window_ms: int) -> str:
         return (
             f"the reference was cut into windows of {then}, the model's are {now} (build it again with --window {now})"
         )
-    if ordinary.span_ms < VERIFIED_MS:
-        return f"the reference covers {_days(ordinary.span_ms)}, 28 are needed"
+    if ordinary.covered_ms < VERIFIED_MS:
+        return f"the reference covers {_days(ordinary.covered_ms)}, 28 are needed"
     return ""
 
 

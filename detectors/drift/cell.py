@@ -7,10 +7,10 @@
   tenth of the level, p = min(1, p_chi2 / 0.9, p_rest / 0.1);
 - constant in the reference, or one group left after pooling: the share of other values, exact, both samples considered.
 
-Groups are pooled until each expects 10. A window of fewer than 50 values is "insufficient"; up to 200 the p-values of
-two groups come from simulation. With a reference of fewer than 10 n rows the reference's own error, which all windows share, is no
-longer small: the windows' tests are then not independent, confirmation over several of them proves little, and the
-result says that this window decides alone.
+Groups are pooled until each expects 10, and the reference has 10 in it itself where it is the smaller sample. A window
+of fewer than 50 values is "insufficient"; up to 200 the p-values of two groups come from simulation. With a reference of
+fewer than 10 n rows the reference's own error, which all windows share, is no longer small: the windows' tests are then not
+independent, confirmation over several of them proves little, and the result says that this window decides alone.
 
 Guarantee: on independent rows from the reference's distribution P(p <= a) is at most about a: 0.5 to 1.2 times a down to
 0.001 for n from 50 to 50,000, up to 1.6 times for a zero-inflated feature whose bins expect just 10

@@ -38,9 +38,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import bdtrc, chdtrc
+from scipy.special import chdtrc
 
 from detectors.drift.anderson import null_law
+from detectors.drift.exact import share_p_values
 from detectors.drift.kernels import ANDERSON, CHI2, SHARE, Measured, judge, measure, tail
 from detectors.drift.monte_carlo import DRAWS, p_value
 from detectors.drift.packing import pack_baselines, pack_subjects
@@ -445,7 +446,5 @@ def _simulate(out: Measured, p: NDArray[np.float64], small: NDArray[np.bool_], d
 def _exact(out: Measured, p: NDArray[np.float64]) -> None:
     """Fill in the p-values of shares (`detectors.drift.exact`)."""
     tested = np.flatnonzero(~np.isnan(out.factor[SHARE]))
-    p[SHARE, tested] = 1.0
-    some = tested[out.hits[tested] > 0]
-    n, against = out.n[some], out.reference_n[some]
-    p[SHARE, some] = bdtrc(out.hits[some] - 1, out.known[some].astype(np.int64), n / (n + against))
+    hits, known = out.hits[tested], out.known[tested]
+    p[SHARE, tested] = share_p_values(known - hits, out.reference_n[tested], hits, out.n[tested])

@@ -8,18 +8,27 @@ import numpy as np
 from scipy.special import bdtrc
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 
-def share_p_value(reference_hits: int, reference_n: int, hits: int, n: int) -> float:
-    """Return the one-sided p-value of "the share of hits has not risen", both samples considered.
+def share_p_values(
+    reference_hits: ArrayLike, reference_n: ArrayLike, hits: ArrayLike, n: ArrayLike
+) -> NDArray[np.float64]:
+    """Return the one-sided p-value of "the share of hits has not risen" of each test, both samples considered.
+
+    Whole numbers that broadcast against each other; float64 in their common shape, 1.0 where the window has no hit.
 
     Given the total of hits in both samples, the window's part is binomial with probability n / (n + N) under the null
     (Przyborowski & Wilenski 1940, Biometrika 31): P(X >= hits). Exact for rare hits, on the safe side otherwise.
     """
-    if hits <= 0:
-        return 1.0
-    return float(bdtrc(hits - 1, reference_hits + hits, n / (n + reference_n)))
+    known, against, found, rows = (np.asarray(v, np.int64) for v in (reference_hits, reference_n, hits, n))
+    part = rows / np.maximum(rows + against, 1)  # without any row there is no hit either
+    return np.where(found > 0, bdtrc(found - 1, known + found, part), 1.0)
+
+
+def share_p_value(reference_hits: int, reference_n: int, hits: int, n: int) -> float:
+    """Return `share_p_values` of one test."""
+    return float(share_p_values(reference_hits, reference_n, hits, n))
 
 
 def others_p_value(reference: NDArray[np.float64], current: NDArray[np.float64]) -> float:

@@ -314,7 +314,7 @@ def measure(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  # one loop over 
             continue
         tested = 0
         if layout.kind[s] == ORDERED:
-            made = pool(against.fine[b], fines, least_expected * total / n, starts)
+            made = pool(against.fine[b], fines, least_expected * max(1.0, total / n), starts)
             if made > 1:
                 add_groups(fine, fines, starts, made, pooled)
                 add_groups(against.fine[b], fines, starts, made, out.pooled_fine[r])
@@ -334,7 +334,7 @@ def measure(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  # one loop over 
                 kept -= here[last]
                 kept_total -= against.coarse[b, last]
             if kept > 0 and kept_total > (kept if own else 0.0):
-                made = pool(against.coarse[b], last, least_expected * kept_total / kept, starts)
+                made = pool(against.coarse[b], last, least_expected * max(1.0, kept_total / kept), starts)
                 if made > 1:
                     add_groups(here, last, starts, made, pooled)
                     add_groups(against.coarse[b], last, starts, made, out.pooled_coarse[r])

@@ -22,11 +22,11 @@ LEAST_EXPECTED = 10.0
 def pooled_starts(reference: NDArray[np.float64], n: float, least: float = LEAST_EXPECTED) -> NDArray[np.int64]:
     """Return the first index of each group of neighbouring bins, int64[groups].
 
-    A group is closed as soon as a window of `n` rows is expected to have `least` in it; what is left over at the end
-    joins the last group. `reference` is float64[bins], its counts.
+    A group is closed as soon as a window of `n` rows is expected to have `least` in it, and the reference has as many
+    itself; what is left over at the end joins the last group. `reference` is float64[bins], its counts.
     """
     starts = np.zeros(len(reference), np.int64)
-    made = pool(reference, len(reference), least * float(reference.sum()) / n, starts)
+    made = pool(reference, len(reference), least * max(1.0, float(reference.sum()) / n), starts)
     return starts[:made]
 
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 N: Final = 0
 """Index of the number of outcomes."""
-UNUSABLE: Final = 1
-"""Index of the number of outcomes without a usable amount."""
 AMOUNT_WIDTH: Final = 38
 """Length of an amount vector."""
 _CELLS, _CELL = 2, 9

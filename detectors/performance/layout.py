@@ -14,7 +14,8 @@ Binary only, of outcomes with a score s; p is s clipped to [0, 1], y the actual 
 
     6 + y*100 + b            score histogram, b = min(99, int(p*100))
     206                      scores that were clipped: 2**-21 or more outside [0, 1]
-    207, 209                 log loss -ln(p) or -ln(1-p), p clipped to [2**-20, 1 - 2**-20], and its square
+    207, 209                 log loss -ln(p) or -ln(1-p), p clipped to [2**-20, 1 - 2**-20], and its square: no single
+                             outcome costs more than 13.87 nats
     211, 213                 Brier score (p - y)**2, and its square
     215 + b // 5             sum of p over the outcomes of five neighbouring bins, in units of 2**-20
 
@@ -84,8 +85,6 @@ SCORE_SUMS: Final = CLIPPED + 9
 """Index of the first of the groups' sums of scores; a sum is one word, for 2**40 scores are 2**60 units at most."""
 SCORE_UNIT: Final = 1 << 20
 """Units in a score of 1 in these sums."""
-LOG_LOSS_CLIP: Final = 2.0**-20
-"""A claimed probability counts as at least this and at most 1 minus it: no single outcome costs more than 13.87 nats."""
 
 OUT_OF_RANGE: Final = 1
 """Index of the number of outcomes of a regression that are in no sum and no bin."""
@@ -133,16 +132,6 @@ def sums(length: int) -> tuple[Sum, ...]:
     if length == REGRESSION_WIDTH:
         return ERROR_SUM, ABSOLUTE_SUM, SQUARE_SUM
     return (LOG_LOSS, LOG_LOSS_SQUARE, BRIER, BRIER_SQUARE) if length == SCORE_SUMS + GROUPS else ()
-
-
-def confusion_index(actual: int, predicted: int, n_classes: int) -> int:
-    """Return the index of the count of outcomes of class `actual` that were predicted as class `predicted`."""
-    return CONFUSION + actual * n_classes + predicted
-
-
-def score_index(actual: int, score: float) -> int:
-    """Return the index of the score histogram's count for a score of a binary outcome of class `actual`."""
-    return SCORES + actual * SCORE_BINS + min(SCORE_BINS - 1, int(min(1.0, max(0.0, score)) * SCORE_BINS))
 
 
 def confusion(vector: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:

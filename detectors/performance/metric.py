@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from scipy.stats import hypergeom
+from detectors.shares import rise_p_values
 
 Worse = Literal["lower", "higher", "apart"]
 """How a metric gets worse; "apart": a change either way."""
@@ -114,6 +114,6 @@ def drop_p_value(reference: Metric, current: Metric, worse: Worse) -> float:
 
 def _fisher(reference: Metric, reference_hits: int, current: Metric, hits: int, worse: Worse) -> float:
     """Return the probability of this many successes or fewer (more, for "higher") among all with the same total."""
-    if worse == "higher":
-        return _fisher(reference, reference.n - reference_hits, current, current.n - hits, "lower")
-    return min(1.0, float(hypergeom.cdf(hits, reference.n + current.n, reference_hits + hits, current.n)))
+    if worse == "lower":  # fewer successes are more failures
+        reference_hits, hits = reference.n - reference_hits, current.n - hits
+    return float(rise_p_values(reference_hits, reference.n, hits, current.n))

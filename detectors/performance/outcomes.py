@@ -32,10 +32,14 @@ def count_classes(
     and is counted as clipped.
 
     Raises:
-        ValueError: the columns have different lengths, a class index is outside [0, n_classes), the task is another.
+        ValueError: the columns have different lengths, a class index is outside [0, n_classes), a binary task has not
+            two classes, the task is another.
     """
     if task == "regression":
         message = "the outcomes of a regression are counted by count_errors"
+        raise ValueError(message)
+    if task == "binary" and n_classes != layout.BINARY_CLASSES:
+        message = f"a binary task has two classes, got {n_classes}: a third would be counted among the scores"
         raise ValueError(message)
     vector = np.zeros(layout.width(task, n_classes), np.int64)
     # Contiguous, here and below: numba would compile the loop anew for a column of a table.

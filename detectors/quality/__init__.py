@@ -18,8 +18,8 @@ from detectors.quality.checks import LEAST_N, Checks, quality_test
 from detectors.quality.freshness import AgeCounts, FreshnessResult, count_ages, freshness_test
 from detectors.quality.names import NamesResult, compare_names
 from detectors.quality.result import CHECKS, Check, CheckResults, QualityResult
-from detectors.quality.rise import rise_p_values
 from detectors.quality.severity import CRITICAL_RISE, WARNING_RISE, quality_severity
+from detectors.shares import rise_p_values
 
 __all__ = [
     "CHECKS",

@@ -12,7 +12,7 @@ slot vector that the drift tests read (`detectors.reference.Subject`), so qualit
 | unseen       | values | categorical: a category that the reference does not know    | Good (`detectors.quality.novelty`) |
 | constant     | values | all values lie in one bin of a feature that varies          | one bin |
 
-Statistics: Fisher is `detectors.quality.rise`. Out of range: minimum and maximum are the reference's own, so it has no hit
+Statistics: Fisher is `detectors.shares`. Out of range: minimum and maximum are the reference's own, so it has no hit
 by construction. If the rows are exchangeable, the number of values outside is beta-binomial(n, 2, N - 1) (Wilks 1941), which is
 Fisher's tail with one reference hit. Constant, for the reference's counts r over its bins:
 
@@ -53,7 +53,7 @@ from scipy.special import gammaln
 
 from detectors.quality.novelty import novelty_p_values, singles
 from detectors.quality.result import CHECKS, Check, CheckResults, QualityResult
-from detectors.quality.rise import rise_p_values
+from detectors.shares import rise_p_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -54,7 +54,15 @@ def column(values: Sequence[Any] | NDArray[Any]) -> Column:
         objects = np.empty(len(plain), object)
         objects[:] = plain
         return Column(kind, objects)
-    return Column(kind, np.array([math.nan if v is None else v for v in plain], np.float64))
+    return Column(kind, np.array([_float(v) for v in plain], np.float64))
+
+
+def _float(value: Any) -> float:  # noqa: ANN401  # None or a number
+    """Return a number as a float, NaN for None; a whole number that no float holds is an infinity, which is none."""
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value > 0 or -1)
 
 
 def _large(values: Sequence[Any] | NDArray[Any]) -> bool:

@@ -17,6 +17,7 @@ from detectors.reference.ordinary import (
     Habit,
     Ordinary,
     Season,
+    covered_ms,
     group_bounds,
     slots_at,
     slots_in,
@@ -57,17 +58,21 @@ def ordinary_of(
 ) -> Ordinary | None:
     """Return the ordinary variation of subjects with their columns; `times_ms` is float64[rows], NaN where missing.
 
-    None when no subject has `LEAST_WINDOWS` windows with `LEAST_N` values.
+    They begin and end with a window of `LEAST_N` rows, or the one beside it: a stray row with a wrong time must not stretch
+    the reference over years. None when no subject has `LEAST_WINDOWS` windows with `LEAST_N` values.
     """
     known = np.flatnonzero(~np.isnan(times_ms))
-    if not len(known):
-        return None
     at = (times_ms[known] // window_ms).astype(np.int64)
-    first = max(int(at.min()), int(at.max()) - MOST_WINDOWS + 1)
-    known, at = known[at >= first], at[at >= first] - first
-    windows = int(at.max()) + 1
-    if windows < LEAST_WINDOWS or len(at) < LEAST_WINDOWS * LEAST_N:
+    held, rows = np.unique(at, return_counts=True)
+    full = held[rows >= LEAST_N]
+    if len(full) < LEAST_WINDOWS:
         return None
+    near = at[(at >= full[0] - 1) & (at <= full[-1] + 1)]
+    last = int(near.max())
+    first = max(int(near.min()), last - MOST_WINDOWS + 1)
+    inside = (at >= first) & (at <= last)
+    known, at = known[inside], at[inside] - first
+    windows = last - first + 1
     starts = (np.arange(windows) + first) * window_ms
     habits = []
     for subject, source in zip(subjects, sources, strict=True):
@@ -111,9 +116,10 @@ def _season(
     subject: Subject, windows: NDArray[np.int64], starts_ms: NDArray[np.int64], window_ms: int, slot_ms: int
 ) -> tuple[Season, CellStatistics, NDArray[np.int64]]:
     """Return the simplest season that serves, the windows' tests under it, and its slot vectors."""
+    covered = covered_ms(starts_ms[windows[:, :-2].sum(axis=1) >= LEAST_N], window_ms)
     tried: list[tuple[Season, CellStatistics, NDArray[np.int64]]] = []
     for season in SEASONS:
-        if len(windows) * window_ms < SHORTEST[season] or (season != "none" and PERIOD_MS[season] <= slot_ms):
+        if covered < SHORTEST[season] or (season != "none" and PERIOD_MS[season] <= slot_ms):
             continue
         slots = slots_at(season, slot_ms, starts_ms)
         against = np.zeros((slots_in(season, slot_ms), subject.width), np.int64)

@@ -135,8 +135,15 @@ class Ordinary:
 
     @property
     def span_ms(self) -> int:
-        """How much time the windows cover."""
+        """How much time lies between the start of the first window and the end of the last, gaps included."""
         return self.windows * self.window_ms
+
+    @property
+    def covered_ms(self) -> int:
+        """How much time the windows speak for: `covered_ms` of those in which a subject was tested, one window at least."""
+        scored = [~np.isnan(habit.scores[0]) for habit in self.subjects if habit is not None]
+        held = np.flatnonzero(np.logical_or.reduce(scored)) if scored else np.zeros(0, np.int64)
+        return max(self.window_ms, covered_ms(self.start_ms + held * self.window_ms, self.window_ms))
 
     @property
     def slot_ms(self) -> int:
@@ -169,6 +176,18 @@ class Ordinary:
             message = f"{windows} windows of {made.window_ms} ms are no ordinary variation"
             raise ValueError(message)
         return made
+
+
+def covered_ms(starts_ms: NDArray[np.int64], window_ms: int) -> int:
+    """Return how much time windows with these starts (ascending) speak for: the days, counted from the first, that hold one.
+
+    A night without traffic is part of its day, a day without any is not covered. Below two days, and for windows of a day
+    or more, it is the windows themselves, or the time between them.
+    """
+    if not len(starts_ms) or window_ms >= DAY_MS:
+        return len(starts_ms) * window_ms
+    span = int(starts_ms[-1] - starts_ms[0]) + window_ms
+    return DAY_MS * len(np.unique((starts_ms - starts_ms[0]) // DAY_MS)) if span >= 2 * DAY_MS else span
 
 
 def slots_in(season: Season, slot_ms: int) -> int:

@@ -94,7 +94,11 @@ def _from_lines(lines: Iterable[bytes], path: Path) -> Table:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        row = orjson.loads(line)
+        try:
+            row = orjson.loads(line)
+        except ValueError as error:
+            what = f"line {number} of {path} is no JSON: {str(error).partition(': line')[0]}"
+            raise ConfigError(what, "write one event per line") from error
         if not isinstance(row, dict):
             what = f"line {number} of {path} is not a JSON object"
             raise ConfigError(what, "write one event per line")

@@ -46,7 +46,7 @@ import numpy as np
 
 from detectors.sequential import adwin_kernel as kernel
 from detectors.sequential.state import count, items, number, reading, sign
-from detectors.sequential.values import as_panes, as_values
+from detectors.sequential.values import as_panes, as_values, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,6 +119,7 @@ class Adwin:
         Raises:
             ValueError: the value is not finite, or larger than 1e100.
         """
+        x = plain(x)
         if not -_LARGEST <= x <= _LARGEST:
             message = f"ADWIN takes finite values up to {_LARGEST:g}, got {x}"
             raise ValueError(message)
@@ -140,6 +141,7 @@ class Adwin:
         Raises:
             ValueError: n is negative or beyond 2**40, or a sum is not finite or too large.
         """
+        total, total_sq = plain(total), plain(total_sq)
         if not (0 <= n <= _LARGEST_PANE and abs(total) <= _LARGEST and abs(total_sq) <= _LARGEST * _LARGEST):
             message = f"a pane needs n >= 0 and finite sums, got n={n}, total={total}, total_sq={total_sq}"
             raise ValueError(message)

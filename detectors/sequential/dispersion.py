@@ -17,6 +17,8 @@ autocorrelation 0.3 in panes of 100, false alarms of an e-detector with arl = 1,
 with this and `confirm=2`, which together delay 0.2 -> 0.3 from 319 bits to 359 (`python -m loadtest quality`). Bursts much longer
 than four panes, and seasons, are beyond it.
 
+When not to use it: on values that are no bits (the variance is the binomial law's), or to find a change.
+
 Cost: some 20 numbers, 3 us a pane. There is no merge: neighbours are neighbours in time. Merge panes first.
 
 State: format 1; see `Dispersion.to_state`.

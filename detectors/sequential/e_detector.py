@@ -67,7 +67,7 @@ import numpy as np
 
 from detectors.sequential import e_detector_kernel as kernel
 from detectors.sequential.state import count, flag, items, number, reading, sign
-from detectors.sequential.values import as_panes, as_values, bounded_pane, bounded_panes
+from detectors.sequential.values import as_panes, as_values, bounded_pane, bounded_panes, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,21 +172,15 @@ class EDetector:
         if not 0 <= tolerance < math.inf:
             message = f"tolerance must be at least 0, got {tolerance}"
             raise ValueError(message)
-        if baseline_n is not None and baseline_n < 1:
-            message = f"baseline_n must be at least 1, or None for a known baseline, got {baseline_n}"
-            raise ValueError(message)
-        if confirm < 1:
-            message = f"confirm must be at least 1 update, got {confirm}"
-            raise ValueError(message)
         # Floats, as they come back from a state: a restart writes the same bytes.
         self.parameters = Parameters(
             baseline=float(baseline),
             arl=float(arl),
             alternative=alternative,
             tolerance=float(tolerance),
-            baseline_n=baseline_n,
+            baseline_n=None if baseline_n is None else whole(baseline_n, "baseline_n (None: a known baseline)"),
             bounds=(float(low), float(high)),
-            confirm=confirm,
+            confirm=whole(confirm, "confirm"),
         )
         self._bets = _bets(self.parameters)
         self._sums = np.zeros((len(self._bets), 5))
@@ -274,8 +268,9 @@ class EDetector:
         Raises:
             ValueError: no `n` values within the bounds have these sums, or a dispersion below 1.
         """
-        if n < 0 or not 1 <= dispersion < math.inf:
-            message = f"a pane needs n >= 0 and a dispersion of at least 1, got {n} and {dispersion}"
+        n = whole(n, "the number of values of a pane", 0)
+        if not 1 <= dispersion < math.inf:
+            message = f"a pane needs a dispersion of at least 1, got {dispersion}"
             raise ValueError(message)
         low, high = self.parameters.bounds
         scale = high - low

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from detectors.sequential.state import LARGEST_COUNT
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _SLACK = 1e-9
 """Relative room that sums get for rounding: far more than 2**20 additions lose, far less than any effect."""
+
+
+def plain(value: float) -> float:
+    """Return a numpy scalar as Python's own number: a float32 compares as one, and 1e100 is none."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def whole(value: int, name: str, least: int = 1) -> int:
+    """Return a whole number of any integer type, `least` to 2**53, as Python's own: it goes into a state as JSON.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = least - 1
+    if not least <= found <= LARGEST_COUNT:
+        message = f"{name} must be a whole number of at least {least}, got {value}"
+        raise ValueError(message)
+    return found
 
 
 def as_values(values: ArrayLike, low: float = -math.inf, high: float = math.inf) -> NDArray[np.float64]:
@@ -38,11 +62,13 @@ def as_panes(
     """Return the counts, sums and sums of squares of panes as arrays of one length.
 
     Raises:
-        ValueError: they differ in length, a count is no integer >= 0, or a sum is not finite.
+        ValueError: they differ in length, a count is no integer from 0 to 2**53, or a sum is not finite.
     """
     counts = np.ascontiguousarray(n)
-    if counts.ndim != 1 or (len(counts) and (counts.dtype.kind not in "iu" or int(counts.min()) < 0)):
-        message = f"expected a list of integer counts >= 0, got {n!r}"
+    if counts.ndim != 1 or (
+        len(counts) and not (counts.dtype.kind in "iu" and 0 <= int(counts.min()) <= int(counts.max()) <= LARGEST_COUNT)
+    ):
+        message = f"expected a list of integer counts from 0 to 2**53, got {n!r}"
         raise ValueError(message)
     sums, squares = as_values(total), as_values(total_sq)
     if not len(counts) == len(sums) == len(squares):

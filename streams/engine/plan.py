@@ -251,6 +251,8 @@ def _model(index: int, name: str, config: ModelConfig | FeatureSetConfig, refere
     model.shapes[shape.hash], model.references[shape.hash] = shape, reference
     _know_classes(model)
     for other in versions:
+        if isinstance(config, ModelConfig):
+            _refuse_other_task(name, config, other)
         model.add_reference(other)
     return model
 
@@ -272,20 +274,23 @@ def _know_classes(model: Model) -> None:
 def _classes(name: str, config: ModelConfig | FeatureSetConfig, reference: Reference) -> tuple[str, ...]:
     if not isinstance(config, ModelConfig):
         return ()
-    if reference.task is not None and reference.task != config.task:
-        what = f"model {name!r} is configured as {config.task}, its reference was built for {reference.task}"
-        raise ReferenceMismatch(what, "set models.*.task to the reference's task, or rebuild the reference")
+    _refuse_other_task(name, config, reference)
     if config.task == "regression":
         return ()
     if config.task == "binary":
-        made_for = reference.positive_class
-        if made_for is not None and made_for != config.positive_class:
-            what = (
-                f"model {name!r} has positive_class {config.positive_class!r}, its reference was built for {made_for!r}"
-            )
-            raise ReferenceMismatch(what, "set positive_class to the reference's, or rebuild the reference")
         return ("", str(config.positive_class))
     if not reference.classes:
         what = f"model {name!r} is multiclass and its reference knows no classes"
         raise ReferenceMismatch(what, "rebuild the reference from a table with a label or a prediction column")
     return reference.classes
+
+
+def _refuse_other_task(name: str, config: ModelConfig, reference: Reference) -> None:
+    """Raise ReferenceMismatch when a reference, the model's or a version's, was built for another task or positive class."""
+    if reference.task is not None and reference.task != config.task:
+        what = f"model {name!r} is configured as {config.task}, its reference was built for {reference.task}"
+        raise ReferenceMismatch(what, "set models.*.task to the reference's task, or rebuild the reference")
+    made_for = reference.positive_class
+    if config.task == "binary" and made_for is not None and made_for != config.positive_class:
+        what = f"model {name!r} has positive_class {config.positive_class!r}, its reference was built for {made_for!r}"
+        raise ReferenceMismatch(what, "set positive_class to the reference's, or rebuild the reference")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from detectors.reference import Reference
-from schemas.config import FeatureSetConfig
-from schemas.errors import StateMismatch
+from schemas.config import FeatureSetConfig, ModelConfig
+from schemas.errors import ReferenceMismatch, StateMismatch
 from schemas.identifiers import StreamKey
 from streams.engine.plan import Model, compile_plan
 
@@ -60,3 +60,18 @@ def test_a_version_counted_before_its_reference_was_published_keeps_the_models()
 def test_a_shape_that_nobody_knows_any_more_is_an_error_with_a_remedy() -> None:
     with pytest.raises(StateMismatch, match=r"'v2' of 'customers' was counted with reference shape abc.*publish it"):
         watched(countries(150)).reference_of(V2, "abc", None)
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"task": "binary", "positive_class": "no"}, "positive_class 'yes', its reference was built for 'no'"),
+        ({"task": "multiclass"}, "configured as binary, its reference was built for multiclass"),
+    ],
+)
+def test_a_versions_reference_for_another_task_or_class_is_refused(own: dict[str, str], said: str) -> None:
+    table = {"amount": [1.0, 2.0] * 50, "prediction": ["yes", "no"] * 50, "label": ["yes", "no"] * 50}
+    default = Reference.build(table, task="binary", positive_class="yes")
+    config = ModelConfig.model_validate({"task": "binary", "positive_class": "yes", "reference": "unused.json"})
+    with pytest.raises(ReferenceMismatch, match=said):
+        compile_plan("predictions", {"loans": config}, {"loans": [default, Reference.build(table, **own)]}, 300_000)  # type: ignore[arg-type]  # as given above

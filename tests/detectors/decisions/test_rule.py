@@ -31,6 +31,7 @@ def past(world: str, days: int = 28, seed: int = 1) -> list[np.ndarray]:
 
 
 STEADY = reference_of(SUBJECTS, past("independent"))
+FAR = Shift("mean", mean=0.5)
 DAILY = reference_of(SUBJECTS, past("daily"))
 
 
@@ -241,6 +242,25 @@ def test_evidence_of_a_daily_subject_is_against_its_hour() -> None:
 def test_a_window_with_too_few_values_decides_nothing() -> None:
     judged = rule(STEADY).judge({1: [s.counts * 0 for s in SUBJECTS]}, 0)
     assert [(j.p_value, j.rejected, j.result.insufficient) for j in judged] == [(None, False, True)] * 4
+
+
+@pytest.mark.parametrize("rows", [0, ROWS])
+def test_a_subject_without_values_decides_nothing_however_far_it_had_moved(rows: int) -> None:
+    """The sums of the longer scales are still those of the shift, whether no row comes or rows with nothing in them."""
+    made, shifted = rule(STEADY), 40
+    windows = [w[: shifted + 4] for w in history("independent", SUBJECTS, np.random.default_rng(9), 2, ROWS, FAR)]
+    windows[0][shifted:] = 0
+    windows[0][shifted:, -2] = rows  # missing
+    played = made.play(windows, MONDAY_MS)
+    assert played.rejects[:, shifted - 1].all()
+    assert not played.rejects[0, shifted:].any()
+    assert not played.alarms[0, shifted:].any()
+    assert played.rejects[1:, shifted:].all(), "the others go on"
+    for t in range(shifted - 1, shifted + 4):
+        vectors = {s: [w[t + 1 - s : t + 1].sum(axis=0) for w in windows] for s in made.scales}
+        judged = made.judge(vectors, MONDAY_MS + t * HOUR_MS)
+        assert [j.rejected for j in judged] == played.rejects[:, t].tolist(), t
+        assert (judged[0].p_value is None) == (t >= shifted), t
 
 
 def test_a_rule_over_nothing_judges_nothing() -> None:

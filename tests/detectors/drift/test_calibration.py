@@ -184,3 +184,19 @@ def test_dealing_rows_at_random_makes_wassersteins_p_value_valid(n: int, referen
     for level in (0.5, 0.1, 0.01):
         assert not too_many(p, level, 1.0), level
     assert (p <= 0.1).mean() > 0.06
+
+
+@pytest.mark.parametrize("rare", [False, True])
+def test_a_reference_that_is_smaller_than_the_window_does_not_fill_groups_that_only_the_window_fills(
+    rare: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    rng = np.random.default_rng(6)
+    p = []
+    for _ in range(100):
+        rows = rng.poisson(3.0, (31, 1000)).astype(np.float64)
+        if rare:
+            rows = np.where(rng.random((31, 1000)) < 0.99, 0.0, rng.exponential(size=(31, 1000)))
+        subject = Reference.build({"x": rows[0, :60]}).subjects[0]
+        p.append(Cells([subject]).test([np.stack([subject.slots_of(row) for row in rows[1:]])]).p_value)
+    # With groups that expect 10 in the window only, these were 0.03 and 0.1.
+    assert float((np.concatenate(p) <= 0.01).mean()) <= 0.01

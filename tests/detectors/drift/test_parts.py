@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.drift.exact import share_p_value
+from detectors.drift.exact import share_p_value, share_p_values
 from detectors.drift.monte_carlo import p_value
 from detectors.drift.pooling import pooled_starts
 from detectors.drift.views import drift_vector, group_starts
@@ -101,6 +101,14 @@ def test_the_share_of_others_has_the_conditional_tail_of_both_samples(r: int, bi
 
 def test_no_other_value_is_no_evidence() -> None:
     assert share_p_value(0, 1000, 0, 100) == 1.0
+    assert share_p_value(0, 0, 0, 0) == 1.0
+
+
+def test_many_shares_at_once_have_the_p_values_of_each_alone() -> None:
+    hits, n = np.array([[0, 1, 40], [3, 0, 100]]), np.array([[100], [250]])
+    expected = [[share_p_value(7, 5000, int(x), int(m)) for x in row] for row, m in zip(hits, n[:, 0], strict=True)]
+    assert expected == share_p_values(7, 5000, hits, n).tolist()
+    assert share_p_values(7, 5000, np.zeros(0, np.int64), 100).shape == (0,)
 
 
 def test_a_heavy_bin_takes_one_group_and_leaves_the_others_to_the_rest() -> None:

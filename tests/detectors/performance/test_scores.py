@@ -100,3 +100,9 @@ def test_outcomes_without_a_score_count_in_the_confusion_only() -> None:
     result = found([0, 1, 1], [math.nan, math.nan, 0.8])
     assert result["accuracy"].n == 3
     assert [result[name].n for name in ("log_loss", "brier", "ece", "pr_auc")] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_binary_task_has_two_classes(classes: int) -> None:
+    with pytest.raises(ValueError, match="two classes"):
+        count_classes(np.array([classes - 1]), np.array([classes - 1]), "binary", classes)

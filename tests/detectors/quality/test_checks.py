@@ -214,8 +214,8 @@ def test_no_subject_has_no_check() -> None:
     assert Checks([]).test(np.zeros(0, np.int64)).p_value.shape == (1, 0)
 
 
-@pytest.mark.parametrize("module", ["checks", "freshness", "names", "rise", ""])
+@pytest.mark.parametrize("module", ["quality.checks", "quality.freshness", "quality.names", "quality", "shares"])
 def test_the_examples_run(module: str) -> None:
-    told = doctest.testmod(import_module(f"detectors.quality.{module}".rstrip(".")))
+    told = doctest.testmod(import_module(f"detectors.{module}"))
     assert told.attempted > 0
     assert told.failed == 0

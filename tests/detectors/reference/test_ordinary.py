@@ -236,3 +236,31 @@ def test_positions_name_the_first_bin_of_every_group() -> None:
     assert len(positions(numeric)) >= 20
     assert positions(category).tolist() == [0, 1, 2, 3]
     assert DAY_MS == 24 * HOUR_MS
+
+
+def with_rows_at(days: int, *stray_ms: int) -> Reference:
+    content = table(days)
+    for name, extra in (("event_time", list(stray_ms)), ("steady", 0.0), ("level", 0.0), ("kind", "a")):
+        more = extra if isinstance(extra, list) else [extra] * len(stray_ms)
+        content[name] = np.append(content[name], more)
+    return Reference.build(content, window_ms=HOUR_MS)
+
+
+@pytest.mark.parametrize("stray_ms", [0, MONDAY - 200 * DAY_MS, MONDAY + 40 * DAY_MS, MONDAY + 36_500 * DAY_MS])
+def test_a_stray_row_does_not_stretch_the_reference(stray_ms: int) -> None:
+    found, plain = with_rows_at(7, stray_ms).ordinary, with_rows_at(7).ordinary
+    assert found is not None
+    assert plain is not None
+    assert (found.start_ms, found.windows, found.covered_ms) == (MONDAY, 7 * 24, 7 * DAY_MS)
+    assert [habit(found, i).season for i in range(3)] == [habit(plain, i).season for i in range(3)]
+
+
+def test_days_without_rows_are_not_covered_and_nights_are() -> None:
+    content = table(28)
+    day, hour = (content["event_time"] - MONDAY) // DAY_MS, content["event_time"] // HOUR_MS % 24
+    holes = {name: values[np.isin(day, [0, 1, 2, 26, 27])] for name, values in content.items()}
+    office = {name: values[(hour >= 8) & (hour < 18)] for name, values in content.items()}
+    found = learned(holes)
+    assert (found.span_ms, found.covered_ms) == (28 * DAY_MS, 5 * DAY_MS)
+    assert all(h is not None and h.season != "week" for h in found.subjects)
+    assert learned(office).covered_ms == 28 * DAY_MS

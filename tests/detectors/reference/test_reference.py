@@ -299,3 +299,15 @@ def test_the_arrays_of_a_reference_cannot_be_written_to() -> None:
     for array in (reference.features[0].counts, reference.features[0].edges, reference.outcomes):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": 1}\n\n{"a": NaN}\n')
+    with pytest.raises(ConfigError, match=r"line 3 of .*a\.jsonl is no JSON"):
+        Reference.build(path)
+
+
+def test_a_whole_number_that_no_float_holds_is_a_value_of_a_wrong_type_beside_fractions_too() -> None:
+    amount = Reference.build({"amount": [10**400, 1.5, -(10**400), 2.5]}).features[0]
+    assert (amount.n, int(amount.counts[-1])) == (2, 2)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,3 +94,38 @@ def test_every_detector_keeps_the_protocol(name: str) -> None:
     assert detector.update_each([]).tolist() == []
     assert detector.direction in {-1, 0, 1}
     assert 0 <= detector.mean <= 1
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, int])
+def test_numbers_of_any_integer_type_survive_a_restart(kind: type) -> None:
+    detector = EDetector(0.2, baseline_n=kind(100), confirm=kind(2))
+    detector.update_many(kind(50), kind(20), kind(20))
+    again = EDetector.from_state(json.loads(json.dumps(detector.to_state())))
+    assert again.to_state() == detector.to_state()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, math.nan, 2**60, "2"])
+def test_what_is_no_count_is_refused(wrong: Any) -> None:  # noqa: ANN401  # anything on purpose
+    for bad in ({"baseline_n": wrong}, {"confirm": wrong}):
+        with pytest.raises(ValueError, match="whole number of at least 1"):
+            EDetector(0.2, **bad)
+    if wrong != 0:
+        with pytest.raises(ValueError, match="whole number of at least 0"):
+            EDetector(0.2).update_many(wrong, 0, 0)
+
+
+def test_a_count_beyond_int64_is_refused_and_not_passed_over() -> None:
+    n = np.array([2**63 + 5], np.uint64)
+    for detector in (Adwin(), EDetector(0.2)):
+        with pytest.raises(ValueError, match="integer counts"):
+            detector.update_panes(n, [1.0], [1.0])
+
+
+def test_numpy_scalars_count_as_the_numbers_they_are() -> None:
+    plain, narrow = Adwin(), Adwin()
+    for i in range(100):
+        plain.update(i / 128)
+        narrow.update(np.float32(i / 128))  # type: ignore[arg-type]  # what a model's array holds
+    plain.update_many(4, 2.0, 1.0)
+    narrow.update_many(np.int32(4), np.float32(2), np.float32(1))  # type: ignore[arg-type]  # as above
+    assert narrow.to_state() == plain.to_state()

@@ -1,5 +1,8 @@
 """Exact one-sided test of "a share has not risen", for a window of n rows beside a reference of N rows (Fisher 1935).
 
+`detectors.quality` asks it whether faults have become more frequent, `detectors.performance` whether successes have become
+rarer (their failures more frequent).
+
 Idea: under the null the rows of both samples are exchangeable. Given that both together hold k hits, the window's part X
 is then hypergeometric, whatever the common share is:
 
@@ -9,7 +12,7 @@ The reference's own sampling error is in it: no hit among N reference rows and o
 
 Guarantee: P(p <= a) <= a for every a, n, N and share, if the rows are independent. Being discrete, the test usually stays
 well below a. Rows that come in bursts (a producer that fails for a minute) break it. The numbers are right to about
-1e-9 relative for samples up to a million rows (the error of the log-gamma function).
+5e-9 relative for samples up to a million rows, 1e-5 up to a thousand million (the error of the log-gamma function).
 
 Cost: 0.2 us a test plus 5 ns for each term that counts, at most about ten standard deviations of X; no state.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from detectors.drift.exact import share_p_value
-from detectors.quality import rise_p_values
+from detectors.shares import rise_p_values
 from tests.oracle.shares import binomial_at_least, fisher
 
 
