@@ -72,7 +72,7 @@ def _tails(
         x, k, inside, outside = hits[i], reference_hits[i] + hits[i], n[i], reference_n[i]
         if x <= max(0, k - outside):  # X cannot be smaller
             out[i] = 1.0
-        elif x * (inside + outside) > k * inside:
+        elif float(x) * (inside + outside) > float(k) * inside:  # as floats: products of counts leave int64
             out[i] = min(1.0, _sum(x, k, inside, outside))
         else:
             # Beyond the mean the terms fall; before it the other tail is the shorter sum.
@@ -88,7 +88,7 @@ def _sum(x: Any, k: Any, inside: Any, outside: Any) -> Any:  # noqa: ANN401  # n
     for j in range(x, min(k, inside)):
         term *= (inside - j) / (j + 1.0) * (k - j) / (outside - k + j + 1.0)
         found += term
-        if term < _NEGLIGIBLE * found:
+        if term <= _NEGLIGIBLE * found:  # also where both are 0: too small for a float
             break
     return found
 

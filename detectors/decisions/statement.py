@@ -45,7 +45,9 @@ def _unfit(reference: Reference, window_ms: int) -> str:
     if reference.span is None:
         return "the reference has no event times"
     if ordinary is None:
-        return "too few of the reference's windows hold 50 values (build it with longer windows, or from more rows)"
+        return (
+            "too few of the reference's windows hold 50 values (50 windows are needed: more rows, or another --window)"
+        )
     if ordinary.window_ms != window_ms:
         now, then = _duration(window_ms), _duration(ordinary.window_ms)
         return (

@@ -12,11 +12,11 @@ of fewer than 50 values is "insufficient"; up to 200 the p-values of two groups 
 fewer than 10 n rows the reference's own error, which all windows share, is no longer small: the windows' tests are then not
 independent, confirmation over several of them proves little, and the result says that this window decides alone.
 
-Guarantee: on independent rows from the reference's distribution P(p <= a) is at most about a: 0.5 to 1.2 times a down to
-0.001 for n from 50 to 50,000, up to 1.6 times for a zero-inflated feature whose bins expect just 10
-(`loadtest.quality.levels`). Autocorrelated rows break it (STATISTICS section 1).
-Cost: 0.1 ms a call, 2 microseconds a cell among many (`detectors.drift.cells`); 1 ms more where a window of
-up to 200 values leaves two groups, the first time. Merge: slot vectors add up.
+Guarantee: on independent rows from the reference's distribution P(p <= a) is at most about a: 0.3 to 1.4 times a down to
+0.001 for n from 50 to 50,000, up to 1.6 times for a zero-inflated feature whose bins expect just 10, and up to 2.1 times
+at 1e-4 (`python -m loadtest quality`). Autocorrelated rows break it (STATISTICS section 1).
+Cost: 0.1 ms a call (the command stands in docs/detectors/cell.md), 2 microseconds a cell among many
+(`detectors.drift.cells`); more where a window of up to 200 values leaves two groups, the first time. Merge: slot vectors add up.
 Sources: those of `anderson`, `pearson`, `exact` and `weighted_chi2`.
 
 >>> import numpy as np

@@ -19,9 +19,9 @@ Guarantee: that of `cell_test` on two subjects, for independent rows. What it ca
 distribution of both distances alone, as a rotation among features of equal variance and no correlation; and categories
 of equal frequency are one to it. It sees what moves the columns one by one, too: read it beside the drift of features, and
 take its share of the budget into account (two cells).
-Cost: 0.25 microseconds a row of 20 numeric columns, 8 of 200 (it grows with their square), and 0.4 a row for each categorical
-one. State: two slot vectors, below 2 KiB a pane whatever the columns. The model: 8 columns^2 bytes (200 columns:
-0.3 MiB, 0.8 MiB as JSON).
+Cost: 0.23 microseconds a row of 20 numeric columns, 8 of 200 (it grows with their square; `python -m loadtest detectors`),
+and more for categorical ones. State: two slot vectors, below 2 KiB a pane whatever the columns. The model: 8 columns^2 bytes
+(200 columns: 0.3 MiB, 0.8 MiB as `to_json` writes it).
 Merge: slot vectors add up exactly. A row's scores do not depend on the batch it comes in, to the last bit.
 State format: JSON with `format`, `version`, `checksum`; older versions are read, newer ones raise StateNewer.
 References: Jackson & Mudholkar 1979, Technometrics 21 (Q and T^2); Jolliffe 2002, Principal Component Analysis, 6.1;

@@ -39,7 +39,7 @@ def checked(reference_counts: Counts, current_counts: Counts) -> tuple[NDArray[n
     """Return both count vectors as float64[bins].
 
     Raises:
-        ValueError: they differ in length, have no bins, or hold negative or non-finite counts.
+        ValueError: they differ in length, have no bins, or hold negative, fractional or non-finite counts.
     """
     reference = np.asarray(reference_counts, np.float64)
     current = np.asarray(current_counts, np.float64)
@@ -47,8 +47,8 @@ def checked(reference_counts: Counts, current_counts: Counts) -> tuple[NDArray[n
         message = f"two count vectors of equal length are needed, got shapes {reference.shape} and {current.shape}"
         raise ValueError(message)
     both = np.concatenate((reference, current))
-    if not (np.isfinite(both).all() and both.min() >= 0):
-        message = "counts must be finite and not negative"
+    if not (np.isfinite(both).all() and both.min() >= 0 and (both == np.floor(both)).all()):
+        message = "counts must be whole numbers, finite and not negative; bin raw values first (`Subject.slots_of`)"
         raise ValueError(message)
     return reference, current
 

@@ -5,7 +5,7 @@ loop uses nothing but additions, multiplications, divisions, roundings and expon
 to the last bit; a library's logarithm may differ between machines. Layout: `detectors.performance.layout`, whose
 numbers stand here again because numba's cache does not see a changed import (a test compares them).
 
-Cost: binary 40 ns with a score, multiclass 2 ns, regression 33 ns an outcome
+Cost: binary 39 ns with a score, multiclass 2 ns, regression 33 ns an outcome
 (`python -m loadtest detectors`, cases "performance: count, ...").
 """
 

@@ -10,7 +10,8 @@ is at most `max_age_ms`, without a histogram.
 Guarantee: P(p <= a) <= a whenever the true share is at most the allowed one and rows are independent. Ages come in bursts (one
 refresh that failed makes every row after it old), so read the share before the p-value.
 
-State: three counts (`AgeCounts`); merge law: they add up, exactly, in any order. Cost: about 10 ns a row.
+State: three counts (`AgeCounts`); merge law: they add up, exactly, in any order. Cost: 9 ns a row (the command stands in
+docs/detectors/freshness.md).
 
 Reference: C. J. Clopper, E. S. Pearson, Biometrika 26, 1934.
 

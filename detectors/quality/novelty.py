@@ -13,7 +13,7 @@ the test on the safe side where much is new in both samples.
 
 Guarantee: exact (P(p <= a) <= a) where one category alone is rare. Otherwise by simulation: populations of 100 to 10,000
 categories (Zipf, and equally rare ones), N / n from 0.4 to 50, 10,000 windows each: at most a, for a of 0.1, 0.01 and
-0.001 (d = 1 would give up to 30 a). `tests/detectors/quality/test_novelty.py` repeats a part of it. A reference keeps
+0.001. `tests/detectors/quality/test_novelty.py` repeats a part of it. A reference keeps
 counts of its 200 commonest categories and of all others together: with more categories than that, f1 is the largest
 number that these counts allow, so that the test is blunter, never sharper.
 

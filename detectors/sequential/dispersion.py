@@ -19,7 +19,8 @@ than four panes, and seasons, are beyond it.
 
 When not to use it: on values that are no bits (the variance is the binomial law's), or to find a change.
 
-Cost: some 20 numbers, 3 us a pane. There is no merge: neighbours are neighbours in time. Merge panes first.
+Cost: some 20 numbers, 1.5 us a pane (the command stands in docs/detectors/e_detector.md). There is no merge: neighbours
+are neighbours in time. Merge panes first.
 
 State: format 1; see `Dispersion.to_state`.
 

@@ -32,14 +32,15 @@ would let them, that is what keeps the rate of false alarms near the bound. `Dis
 Guarantee: if at every update E[x_t | the past] <= m (two-sided: within both ends), the mean number of updates until a
 false alarm is at least `arl`, whatever the distribution, at any time of looking; in the long run there is at most one
 false alarm per `arl` updates (values, or panes when fed with panes). M_t - t is a supermartingale, so E[T] >= E[M_T] >=
-arl at the alarm T. The bound is nearly tight: 0.94 false alarms per 100,000 at arl=100,000. Conditions: the values lie
+arl at the alarm T. The bound is nearly tight: 0.98 false alarms per 100,000 at arl=100,000. Conditions: the values lie
 within `bounds`; the baseline is true, or `baseline_n` independent values were used for it (then the bound holds with 95 %
 confidence in the baseline); no dependence in time: after an error the next one must not be more likely. On errors with
-autocorrelation 0.3 false alarms are 25 times as many, on panes of 100 of them 6 times (`loadtest quality`). A baseline that
+autocorrelation 0.3 there are 26 per 100,000 in place of 0.98, on panes of 100 of them 6.0 in place of 0.30
+(`python -m loadtest quality`). A baseline that
 has seasons needs their highest level, or the tolerance to match.
 
-Cost: 8 bets at m = 0.2 (up to 22 elsewhere), nine numbers each. 50 ns a value and 0.4 us a pane in `update_each` and
-`update_panes`, 0.7 and 2.7 us in a call of their own (`python -m loadtest detectors`).
+Cost: 8 bets at m = 0.2 (7 at 0.5, 10 at 0.01), nine numbers each. 40 ns a value and 0.4 us a pane in `update_each` and
+`update_panes`, 1.0 and 2.2 us in a call of their own (`python -m loadtest detectors`).
 There is no merge of two detectors: their values would interleave in time. Merge the panes instead and feed one.
 
 State: format 1, the parameters and per bet its sums; see `EDetector.to_state`.

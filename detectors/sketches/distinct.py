@@ -13,7 +13,7 @@ below m; bias between 0 and 1.079 / m (0.4 %; the estimator uses the constant of
 smaller by that factor). Conditions: hashes behave as random (they are mixed here once more), and fewer than some 2^56
 different values.
 
-Cost: 3 ns a value that is a hash, and 8 us a batch (`python -m loadtest detectors`, case "sketches: distinct"); texts are
+Cost: 2 ns a value that is a hash (`python -m loadtest detectors`, case "sketches: distinct"); texts are
 hashed once a batch each. State: 2^p bytes, 256 by default.
 
 Merge: the larger of each pair of registers; associative, commutative, an empty sketch is the identity, and merging a

@@ -12,10 +12,9 @@ Guarantee: with x_q that value, lowest <= |x_q| < highest, |quantile(q) - x_q| <
 included. |x_q| < lowest is answered with 0, so its error is below `lowest`. Beyond the range the answer is an infinity:
 at least `highest`. No condition on the distribution, and none on the order of the values.
 
-Cost: 3 ns a value, and 40 us a batch (`python -m loadtest detectors`, case "sketches: log histogram"). State: 8 bytes for
+Cost: 3 ns a value (`python -m loadtest detectors`, case "sketches: log histogram"). State: 8 bytes for
 each bin between the first and the last occupied one, by sign; at the default error of 0.01 a factor of ten takes 117
-bins, the whole range from 1e-6 to 1e12 2,100 bins (16.8 KB) a sign, which is the bound. As bytes, one to three a bin
-(417 for 5,000 lognormal values).
+bins, the whole range from 1e-6 to 1e12 2,100 bins (16.8 KB) a sign, which is the bound. As bytes, mostly one to three a bin.
 
 Merge: counts add up; associative, commutative, an empty one is the identity.
 

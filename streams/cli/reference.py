@@ -106,9 +106,12 @@ def _window_ms(text: str | None) -> int | None:
     from schemas.errors import ConfigError
 
     try:
-        return None if text is None else duration_ms(text)
+        found = None if text is None else duration_ms(int(text) if text.isdecimal() else text)
     except ValueError as error:
         raise ConfigError(f"--window cannot be {text!r}", f"give {error}") from error
+    if found == 0:
+        raise ConfigError("--window cannot be zero", "give the length of the model's windows (windows.size)")
+    return found
 
 
 def _from_topic(path: Path, model: str | None, rows: int, ignore: list[str], kinds: dict[str, str]) -> Reference:

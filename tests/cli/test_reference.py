@@ -79,6 +79,9 @@ def test_build_cuts_the_reference_like_the_windows_it_is_told(driftline: Driftli
     assert "the reference covers 14 days, 28 are needed" in ran.out
     wrong = driftline("reference", "build", table, "--out", out, "--window", "an hour")
     assert (wrong.status, "--window cannot be 'an hour'" in wrong.err) == (2, True)
+    nothing = driftline("reference", "build", table, "--out", out, "--window", "0m")
+    assert (nothing.status, "--window cannot be zero" in nothing.err) == (2, True)
+    assert driftline("reference", "build", table, "--out", out, "--window", "3600000").out == ran.out
 
 
 def test_build_refuses_a_class_that_is_not_in_the_table(driftline: Driftline, tmp_path: Path, table: Path) -> None:

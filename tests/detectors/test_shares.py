@@ -111,3 +111,13 @@ def test_arrays_broadcast_and_give_what_single_tests_give() -> None:
 def test_more_hits_than_rows_are_refused(table: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="hits must lie between 0 and the number of rows"):
         rise_p_values(*table)
+
+
+def test_counts_whose_products_leave_int64_are_on_the_right_side_of_the_mean() -> None:
+    billion = 10**9
+    assert rise_p_values(3 * billion, 4 * billion, 10, 4 * billion) == 1.0
+
+
+def test_a_tail_that_no_float_holds_is_zero_at_once() -> None:
+    # Without an end to the sum this would run for an hour.
+    assert rise_p_values(5 * 10**11, 10**13, 6 * 10**11, 10**12) == 0.0
