@@ -92,5 +92,5 @@ def test_other_precisions_are_refused(precision: int) -> None:
 def test_what_is_no_category_is_refused_and_nothing_is_counted(wrong: list[object]) -> None:
     sketch = Distinct()
     with pytest.raises(ValueError, match="category"):
-        sketch.update(["a", *wrong])  # type: ignore[list-item]
+        sketch.update(["a", *wrong])  # type: ignore[list-item]  # what is no category is refused
     assert sketch == Distinct()
