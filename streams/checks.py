@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
 from confluent_kafka import Consumer
 
 from schemas.errors import ConnectionProblem, DriftlineError, PermissionMissing, TopicMissing
 from streams.edges.kafka_log import client_settings, partition_counts
 from streams.edges.kafka_topics import untrusted_times
 from streams.edges.redis_store import RedisStore
+from streams.findings import NO, WRONG, Finding
 from streams.host import FEATURE_EVENTS, PREDICTIONS
+from streams.label_checks import label_findings
 from streams.references import plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from schemas.config import Config
-
-NO, WRONG = 1, 2
-"""Exit status of a finding: the answer is no; the question was wrong (configuration, connection, permission)."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. ``exit_status`` is 0 unless it failed."""
-
-    subject: str
-    state: Literal["ok", "failed", "not checked"]
-    detail: str = ""
-    remedy: str = ""
-    exit_status: int = 0
-
-
-def exit_status(findings: list[Finding]) -> int:
-    """The exit status of all findings together: a question that was wrong outweighs an answer that is no."""
-    return max((f.exit_status for f in findings), default=0)
 
 
 def check(config: Config) -> list[Finding]:
@@ -119,17 +102,9 @@ def used_topics(config: Config) -> list[str]:
 
 
 def _partitions(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
-    """Predictions and labels have one number of partitions, and it is the one that the state was made for (R10)."""
+    """Labels meet their predictions, and the number of partitions is the one that the state was made for (R10)."""
     t = config.topics
-    if config.models:
-        subject = "predictions and labels share partitions"
-        if t.predictions not in counts or t.labels not in counts:
-            yield Finding(subject, "not checked")
-        elif counts[t.predictions] == counts[t.labels]:
-            yield Finding(subject, "ok")
-        else:
-            what = f"{t.predictions} has {counts[t.predictions]} partitions and {t.labels} has {counts[t.labels]}"
-            yield Finding(subject, "failed", what, "give both the same number", NO)
+    yield from label_findings(config, counts)
     for group, topic, used in (
         (PREDICTIONS, t.predictions, bool(config.models)),
         (FEATURE_EVENTS, t.features, bool(config.feature_sets)),

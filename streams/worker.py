@@ -18,8 +18,9 @@ import msgspec
 import structlog
 
 from schemas.control import Command
-from schemas.errors import RESTORE, CommitConflict, ConnectionProblem, NotCoPartitioned, OwnershipLost, StateMissing
+from schemas.errors import RESTORE, CommitConflict, ConnectionProblem, OwnershipLost, StateMissing
 from schemas.times import rfc3339
+from streams.co_partitioning import refuse_apart, same_number
 from streams.edges.control import ControlLog
 from streams.edges.kafka_log import KafkaLog, partition_counts
 from streams.edges.kafka_publisher import KafkaPublisher
@@ -63,8 +64,10 @@ class Status:
 class Worker:
     """One worker. ``run`` returns when ``stop`` was called; errors that waiting cannot mend are raised."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, look_first: bool = False) -> None:
         """Read references, check the topics and Redis, join the group.
+
+        ``look_first``: sample predictions and labels, and refuse to start where they cannot meet.
 
         Raises ConfigError, ReferenceMismatch, TopicMissing, ConnectionProblem, PartitionCountChanged, NotCoPartitioned.
         """
@@ -77,6 +80,8 @@ class Worker:
         inputs = [topics.predictions, topics.labels] if PREDICTIONS in compiled else []
         inputs += [topics.features] if FEATURE_EVENTS in compiled else []
         counts = check_topics(config, compiled, self.publisher)
+        if look_first and PREDICTIONS in compiled:
+            refuse_apart(config, counts)
         partitions = {PREDICTIONS: counts[topics.predictions]} if PREDICTIONS in compiled else {}
         partitions |= {FEATURE_EVENTS: counts[topics.features]} if FEATURE_EVENTS in compiled else {}
         references = ReferenceBook(config, self.store)
@@ -319,7 +324,5 @@ def check_topics(config: Config, compiled: dict[str, Plan], publisher: KafkaPubl
 
 def check_same_partitions(topics: Topics, counts: Mapping[str, int]) -> None:
     """Raise NotCoPartitioned unless predictions and labels have the same number of partitions."""
-    if counts[topics.predictions] != counts[topics.labels]:
-        what = f"{topics.predictions} has {counts[topics.predictions]} partitions and {topics.labels} has {counts[topics.labels]}"
-        remedy = "give both the same number, so that a label lands on its prediction's partition number"
-        raise NotCoPartitioned(what, remedy)
+    if (wrong := same_number(topics, counts)) is not None:
+        raise wrong

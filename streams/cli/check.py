@@ -19,12 +19,13 @@ def check(config: ConfigPath = MONITOR, *, as_json: AsJson = False) -> None:
         driftline check --config monitor.yaml
     """
     from schemas.config import load
-    from streams import checks
+    from streams.checks import check as look
+    from streams.findings import exit_status
 
-    findings = checks.check(load(config))
+    findings = look(load(config))
     if as_json:
         say_json(findings)
     else:
         rows = [(f.subject, f.state, f"{f.detail}. {f.remedy}" if f.remedy else f.detail) for f in findings]
         say_table("driftline check", ("what", "state", "detail"), rows)
-    raise typer.Exit(checks.exit_status(findings))
+    raise typer.Exit(exit_status(findings))

@@ -23,6 +23,12 @@ def run(
         bool,
         typer.Option("--dev", help="Start an embedded Kafka and Redis and use them; all of it is gone at the end."),
     ] = False,
+    partition_check: Annotated[
+        bool,
+        typer.Option(
+            help="Look at the newest predictions and labels first, and refuse to start where labels cannot meet them."
+        ),
+    ] = True,
 ) -> None:
     """Watch the configured models until SIGTERM or Ctrl-C. Start as many as the topics have partitions.
 
@@ -36,13 +42,13 @@ def run(
 
     loaded = load(config)
     if not dev:
-        work(loaded)
+        work(loaded, look_first=partition_check)
         return
     with embedded(loaded) as changed:
         work(changed)
 
 
-def work(config: Config) -> None:
+def work(config: Config, *, look_first: bool = False) -> None:
     """Run one worker with its health server until a signal stops it."""
     import structlog
     from prometheus_client import CollectorRegistry
@@ -52,7 +58,7 @@ def work(config: Config) -> None:
     from streams.worker import Worker
 
     log = structlog.get_logger()
-    worker = Worker(config)
+    worker = Worker(config, look_first=look_first)
     registry = CollectorRegistry()
     WorkerMetrics(worker, registry)
     server = HealthServer(config.http.host, config.http.port, registry, lambda: worker.status.problem)

@@ -93,6 +93,13 @@ class RedisStore:
         """Redis' ``maxmemory-policy``: what it does when memory is short."""
         return str(self._ask(lambda: self._redis.info("memory")).get("maxmemory_policy", "noeviction"))
 
+    def most_bytes(self) -> tuple[int, str]:
+        """The bytes that Redis may hold, and what says so: its ``maxmemory``, or else the memory of its machine."""
+        memory = self._ask(lambda: self._redis.info("memory"))
+        if limit := int(memory.get("maxmemory", 0)):
+            return limit, "maxmemory"
+        return int(memory["total_system_memory"]), "all memory of Redis' machine"
+
     def claim(self, shard: str, token: str) -> Head:
         """Set the token and read the head in one transaction."""
 

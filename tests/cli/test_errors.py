@@ -149,7 +149,7 @@ def test_the_console_script_ends_with_the_same_status_and_no_traceback(tmp_path:
 
 
 def test_an_interrupt_ends_with_130(driftline: Driftline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_config: object) -> None:
+    def interrupted(_config: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run_module, "work", interrupted)

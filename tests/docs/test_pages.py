@@ -62,7 +62,7 @@ def test_every_command_and_option_on_a_page_exists(page: Path) -> None:
             found = node.get_command(context, words[0])
             assert found is not None, command
             node, words = found, words[1:]
-        options = {name for parameter in node.params for name in parameter.opts} | {"--help"}
+        options = {name for p in node.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
         unknown = {word for word in words if word.startswith("-")} - options
         assert unknown == set(), command
 
