@@ -88,10 +88,11 @@ def _add_wide(arena: NDArray[np.int64], at: int, words: int, units: float, sign:
 
 @compiled
 def _score(arena: NDArray[np.int64], at: int, actual: int, score: float) -> None:
-    """Count the score of one binary outcome."""
+    """Count the score of one binary outcome, as float32: so much of it waits for the label on the stream."""
+    score = np.float64(np.float32(score))
     p = min(1.0, max(0.0, score))
     arena[at + CLIPPED] += np.rint((score - p) * SCORE_UNIT) != 0.0
-    b = min(SCORE_BINS - 1, _i64(p * SCORE_BINS))
+    b = min(SCORE_BINS - 1, _i64(np.float32(p * SCORE_BINS)))  # rounded as float32: 0.9 is in bin 90
     arena[at + SCORES + actual * SCORE_BINS + b] += 1
     arena[at + SCORE_SUMS + b // BINS_PER_GROUP] += _i64(np.rint(p * SCORE_UNIT))
     claimed = min(1.0 - CLIP, max(CLIP, p))

@@ -10,9 +10,9 @@ reference's classes in sorted order, then "other")::
     1                        errors (predicted is not actual)
     2 + actual*K + predicted confusion counts
 
-Binary only, of outcomes with a score s; p is s clipped to [0, 1], y the actual class (0 or 1)::
+Binary only, of outcomes with a score s, taken as float32; p is s clipped to [0, 1], y the actual class (0 or 1)::
 
-    6 + y*100 + b            score histogram, b = min(99, int(p*100))
+    6 + y*100 + b            score histogram, b = min(99, int(p*100)), the product rounded to float32
     206                      scores that were clipped: 2**-21 or more outside [0, 1]
     207, 209                 log loss -ln(p) or -ln(1-p), p clipped to [2**-20, 1 - 2**-20], and its square: no single
                              outcome costs more than 13.87 nats

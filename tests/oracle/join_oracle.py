@@ -97,6 +97,7 @@ class Result:
     applied: list[Prediction]
     pairs: list[Pair]
     unjoined: list[tuple[Label, int]]
+    on_time: list[tuple[Label, int]]
     watermark: dict[str, int]
     label_clock: dict[str, int]
 
@@ -112,7 +113,7 @@ class Result:
 def read(predictions: list[Prediction], labels: list[Label], rules: dict[str, Rules], future: int) -> Result:
     """Read both topics of one partition to their ends."""
     outcome, applied, watermark = _predictions(predictions, rules, future)
-    label_outcome, kept, label_clock = _labels(labels, rules, future)
+    label_outcome, kept, on_time, label_clock = _labels(labels, rules, future)
     pairs, joined = [], set()
     for p in applied:
         fitting = [(lab, t) for lab, t in kept if _fits(p, lab, t, rules)]
@@ -124,7 +125,7 @@ def read(predictions: list[Prediction], labels: list[Label], rules: dict[str, Ru
         if label_outcome[i] == "remembered":
             label_outcome[i] = "applied" if lab.offset in joined else "unjoined"
     unjoined = [(lab, t) for lab, t in kept if lab.offset not in joined]
-    return Result(outcome, label_outcome, applied, pairs, unjoined, watermark, label_clock)
+    return Result(outcome, label_outcome, applied, pairs, unjoined, on_time, watermark, label_clock)
 
 
 def _fits(p: Prediction, label: Label, label_time: int, rules: dict[str, Rules]) -> bool:
@@ -169,8 +170,8 @@ def _predictions(
 
 def _labels(
     records: list[Label], rules: dict[str, Rules], future: int
-) -> tuple[list[str], list[tuple[Label, int]], dict[str, int]]:
-    """R4 and the several labels of R5; also the effective time of each remembered label."""
+) -> tuple[list[str], list[tuple[Label, int]], list[tuple[Label, int]], dict[str, int]]:
+    """R4 and the several labels of R5; also the effective time of each remembered label, and of each that is no error."""
     clocks: dict[str | None, Clock] = {name: Clock() for name in (*rules, None)}
     idle: dict[str | None, int] = {
         **{name: rule.idle for name, rule in rules.items()},
@@ -187,6 +188,7 @@ def _labels(
     now = min((r.record_time for r in records), default=0)
     outcomes: list[str] = []
     kept: list[tuple[Label, int]] = []
+    on_time: list[tuple[Label, int]] = []
     for r in records:
         now = max(now, r.record_time)
         own = r.record_time if r.event_time is None else r.event_time
@@ -199,8 +201,13 @@ def _labels(
         if own > r.record_time + future:
             outcomes.append("future")
             continue
-        time = max([own, *_slowest(clocks, r.model, now, idle, lateness)])
-        clocks[r.model].hear(own, now, idle[r.model])
+        clock = clocks[r.model].at(now, idle[r.model])
+        if clock is None:
+            others = [None] if r.model is not None else list(rules)
+            clock = max((at for n in others if (at := clocks[n].at(now, idle[n])) is not None), default=None)
+        time = own if clock is None else max(own, clock - lateness[r.model])
+        clocks[r.model].hear(own if clock is None else max(own, clock), now, idle[r.model])
+        on_time.append((r, time))
         earlier = [
             o for o, t in kept if o.id == r.id and o.model in (None, r.model) and abs(t - time) <= memory[r.model]
         ]
@@ -214,21 +221,5 @@ def _labels(
     for name in rules:
         both = [at for n in (name, None) if (at := clocks[n].at(now, idle[n])) is not None]
         if both:
-            ends[name] = max(both)
-    return outcomes, kept, ends
-
-
-def _slowest(
-    clocks: dict[str | None, Clock],
-    model: str | None,
-    now: int,
-    idle: dict[str | None, int],
-    lateness: dict[str | None, int],
-) -> list[int]:
-    """How far back a label may reach: its model's clock and that of labels without a model; without a model, every clock."""
-    back = []
-    for name, clock in clocks.items():
-        at = clock.at(now, idle[name])
-        if at is not None and (model is None or name in (None, model)):
-            back.append(at - (lateness[name] if model is None else lateness[model]))
-    return back
+            ends[name] = min(both)
+    return outcomes, kept, on_time, ends

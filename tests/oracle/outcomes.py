@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from math import isfinite, isnan
+from math import copysign, inf, isfinite, isnan
+from struct import pack, unpack
 
 CLIP = 2.0**-20
 
@@ -23,9 +24,10 @@ def classes(
         counts[2 + a * n_classes + p] += 1
         if not binary or score is None or isnan(score[i]):
             continue
-        s = min(1.0, max(0.0, score[i]))
-        clipped += abs(Fraction(score[i]) - Fraction(s)) * 2**20 > Fraction(1, 2)
-        b = min(99, int(s * 100))
+        given = single(score[i])
+        s = min(1.0, max(0.0, given))
+        clipped += not isfinite(given) or abs(Fraction(given) - Fraction(s)) * 2**20 > Fraction(1, 2)
+        b = min(99, int(single(s * 100)))
         counts[6 + a * 100 + b] += 1
         groups[b // 5] += round(Fraction(s) * 2**20)
         square = (s - a) * (s - a)  # the two float64 operations are part of the definition
@@ -34,6 +36,11 @@ def classes(
     if not binary:
         return counts
     return [*counts, clipped, *(w for s in losses for w in divmod(s, 2**32)), *groups]
+
+
+def single(x: float) -> float:
+    """Return the float32 next to x, infinite beyond their range: what of a score is counted."""
+    return unpack("<f", pack("<f", x))[0] if abs(x) < 2.0**128 else copysign(inf, x)
 
 
 def log_loss(actual: int, score: float) -> tuple[Fraction, Fraction]:

@@ -18,6 +18,7 @@ from streams.engine.decode import LabelDecoder, PredictionDecoder
 from streams.engine.plan import Plan, compile_plan
 from streams.engine.records import batch_of
 from streams.engine.shard import Shard
+from streams.engine.store import EVERY, LABELS
 from streams.engine.task import Task
 from streams.engine.task_restore import restore
 from tests.oracle.histories import FUTURE, POSITIVE, RULES, label_bytes, prediction_bytes
@@ -141,6 +142,16 @@ class Driver:
     def digest(self) -> dict[str, str]:
         """The digest of the task as it stands in memory, in parts."""
         return parts(self.store, _Held(self.task))
+
+    def label_panes(self) -> dict[tuple[str, int], list[int]]:
+        """Every cell that says where labels stand in the log."""
+        found = {}
+        for name in (*RULES, EVERY):
+            starts = self.store.starts(SHARD, LABELS, name, 0, 1 << 62)
+            for at, data in zip(starts, self.store.cells([(SHARD, (LABELS, name, s)) for s in starts]), strict=True):
+                (entry,) = cells.decode(data or b"", "test")
+                found[name, at] = snapshot.unpack_vector(entry.vector).tolist()
+        return found
 
     def panes(self, kind: str) -> Panes:
         """Every cell in the store, open or closed, as the oracle writes them."""

@@ -42,6 +42,7 @@ def test_every_record_and_every_count_is_the_oracles_however_the_log_is_cut_inte
     assert panes.feature_panes(expected, RULES, reference()) == driver.panes(FEATURES)
     assert panes.arrival_panes(expected, RULES, POSITIVE) == driver.panes(ARRIVALS)
     assert panes.performance_panes(expected, RULES, POSITIVE) == driver.panes(PERFORMANCE)
+    assert panes.label_panes(expected, RULES) == driver.label_panes()
 
 
 @SETTINGS
@@ -110,21 +111,21 @@ def _behind(expected: join_oracle.Result, model: str | None) -> int | None:
 
 
 def _surely_orphans(expected: join_oracle.Result) -> int:
-    """Labels two horizons behind, with room for the slack and the two spans (an eighth of a horizon) of segments."""
+    """Labels a horizon behind, with room for the slack and the span (an eighth of a horizon) of a segment."""
     slack = max(r.pane + r.lateness for r in RULES.values())
     return sum(
-        _age(expected, label, time) > slack + 2 * (_memory(label.model) // 8) for label, time in expected.unjoined
+        _age(expected, label, time) > slack + _memory(label.model) // 8 for label, time in expected.unjoined
     )
 
 
 def _perhaps_orphans(expected: join_oracle.Result) -> int:
-    """Labels that are two horizons behind at all."""
+    """Labels that are a horizon behind at all."""
     return sum(_age(expected, label, time) > 0 for label, time in expected.unjoined)
 
 
 def _age(expected: join_oracle.Result, label: Label, time: int) -> float:
     behind = _behind(expected, label.model)
-    return float("-inf") if behind is None else behind - 2 * _memory(label.model) - time
+    return float("-inf") if behind is None else behind - _memory(label.model) - time
 
 
 def _memory(model: str | None) -> int:

