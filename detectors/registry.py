@@ -146,6 +146,8 @@ OTHERS: Final = (
     Detector("performance", "detectors.performance.comparison"),
     Detector("calibration", "detectors.performance.calibration"),
     Detector("fairness", "detectors.performance.fairness"),
+    Detector("proxies", "detectors.performance.proxies"),
+    Detector("worst_segments", "detectors.performance.worst"),
 )
 """Detectors with a surface of their own; their tests are in `tests/detectors`."""
 

@@ -25,7 +25,7 @@ RetrainType = Literal[
     "dev.driftline.retrain.cancelled.v1",
 ]
 Severity = Literal["info", "warning", "critical"]
-Family = Literal["drift", "quality", "performance", "sequential", "service"]
+Family = Literal["drift", "quality", "performance", "sequential", "proxy", "service", "labels"]
 """The families of monitors; each has its share of the false-alarm budget."""
 
 SEQUENCE_DIGITS = 10
@@ -75,6 +75,20 @@ class RankedFeature(NamedTuple):
     p_value: float | None
 
 
+class RankedSegment(NamedTuple):
+    """One segment that is worse than the rest of its window, by the metric of the alert.
+
+    ``worse_by`` is absolute for rates and relative for errors; ``p_value`` is corrected for how many segments were looked at.
+    """
+
+    segment: dict[str, str]
+    labels: int
+    value: float | None
+    rest: float | None
+    worse_by: float
+    p_value: float
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why an event was decided. Lists stand in order of importance, because they are cut from the end."""
 
@@ -86,10 +100,30 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     effect_size: float | None = None
     reference_value: Annotated[float | None, Meta(description="The same statistic in the reference.")] = None
     n: Annotated[int, Meta(description="How many events of the window it rests on.")]
+    standard_error: Annotated[float | None, Meta(description="Of the value, from the sampling of events alone.")] = None
+    revision: Annotated[
+        int | None, Meta(description="Which evaluation of the window: 1 at maturity, 2 at the horizon of the labels.")
+    ] = None
+    labels: Annotated[int | None, Meta(description="Labelled predictions that it rests on.")] = None
+    proxy: Annotated[
+        bool, Meta(description="It stands in for performance, which it does not measure: the labels are not in yet.")
+    ] = False
+    coverage: Annotated[
+        float | None, Meta(description="Share of the window's predictions whose label had come; unknown by arrival.")
+    ] = None
+    sample: Annotated[float | None, Meta(description="Share of predictions that wait for a label at all.")] = None
+    delay_p50_ms: Annotated[
+        int | None, Meta(description="Half of these labels came within this time of their prediction.")
+    ] = None
+    delay_p90_ms: int | None = None
+    delay_p99_ms: int | None = None
     reference_hash: str = ""
     config_hash: Annotated[str, Meta(description="Hash of the thresholds and the policy in force.")] = ""
     bins: list[Bin] = msgspec.field(default_factory=list)
     features: list[RankedFeature] = msgspec.field(default_factory=list)
+    segments: Annotated[
+        list[RankedSegment], Meta(description="Of all traffic: segments that are worse than the rest of the window.")
+    ] = msgspec.field(default_factory=list)
     windows: Annotated[list[Span], Meta(description="The disjoint windows that confirmed it.")] = msgspec.field(
         default_factory=list
     )

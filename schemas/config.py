@@ -17,6 +17,7 @@ import orjson
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ByteSize,
     Field,
     StringConstraints,
     ValidationError,
@@ -30,7 +31,17 @@ from schemas.config_problems import sentences
 from schemas.durations import UNITS_MS, Duration, PositiveDuration
 from schemas.errors import ConfigError
 from schemas.events import category_text
-from schemas.monitors import DriftSubject, Monitor, PerformanceMetric, Task, check_monitors, default_monitors
+from schemas.monitors import (
+    DriftSubject,
+    LabelSubject,
+    Monitor,
+    PerformanceMetric,
+    ProxySubject,
+    ServiceSubject,
+    Task,
+    check_monitors,
+    default_monitors,
+)
 from schemas.route import RouteConfig
 from schemas.settings import DeadLetters, HttpConfig, KafkaSettings, RedisConfig, Strict, Topics, not_empty
 
@@ -38,6 +49,13 @@ _SECOND, _MINUTE, _HOUR, _DAY = UNITS_MS["s"], UNITS_MS["m"], UNITS_MS["h"], UNI
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 """A model, feature set or group: it becomes part of Redis keys, record keys and metric labels."""
+
+SegmentName = Annotated[str, StringConstraints(pattern=r'^[^"\\\x00-\x1f]{1,100}$')]
+"""A name in the `segments` or `features` of events."""
+MAX_SEGMENTS: Final = 16
+"""Definitions of segments: each event is counted once more for each of them."""
+MAX_COMBINED: Final = 5
+"""Names in one of them."""
 
 MAX_PANES: Final = 10_000
 """Panes in a window: an evaluator merges all of them at once, for every partition."""
@@ -84,7 +102,11 @@ class Labels(Strict):
     maturity: Duration = _DAY
     """So long after its end a window's performance is evaluated, with the labels that came until then."""
     horizon: PositiveDuration = 7 * _DAY
-    """So long after its prediction a label still counts. Predictions are held for one horizon, labels for two."""
+    """So long after its prediction a label still counts, and so long both are remembered."""
+    sample: float = Field(default=1.0, gt=0, le=1)
+    """The share of predictions, by the hash of their id, that wait for a label. Fixed as long as there is state."""
+    memory: ByteSize = Field(default=ByteSize(2_000_000_000), ge=1_000_000)
+    """What the remembered predictions may take in all partitions together; beyond it new ones are not remembered, and counted."""
 
     @field_validator("horizon")
     @classmethod
@@ -178,6 +200,12 @@ class ModelConfig(Strict):
     """How event time is cut."""
     labels: Labels = Labels()
     """When the truth is waited for."""
+    segments: tuple[SegmentName | tuple[SegmentName, ...], ...] = ()
+    """Groups watched beside all traffic, like `[country, [country, channel]]`: names in `segments` or `features` of events."""
+    segment_values: int = Field(default=50, ge=1, le=1000)
+    """So many values of each are followed; all others count as `other`."""
+    follow: dict[SegmentName, tuple[Annotated[str, BeforeValidator(_class_text)], ...]] = Field(default_factory=dict)
+    """The values of a name that are followed, where neither the reference nor the order of their coming should decide."""
     monitors: tuple[Monitor, ...] | None = None
     """What is watched; if absent, everything that the reference and the labels allow."""
     alerts: Alerts = Alerts()
@@ -204,6 +232,33 @@ class ModelConfig(Strict):
             check_monitors(monitors, info.data["task"])
         return monitors
 
+    @field_validator("segments")
+    @classmethod
+    def _different_names(cls, segments: tuple[str | tuple[str, ...], ...]) -> tuple[str | tuple[str, ...], ...]:
+        named = [(one,) if isinstance(one, str) else one for one in segments]
+        odd = any(not 1 <= len(one) <= MAX_COMBINED or len(set(one)) < len(one) for one in named)
+        if odd or len(set(map(frozenset, named))) < len(named) or len(named) > MAX_SEGMENTS:
+            message = f"up to {MAX_SEGMENTS} different names or lists of 1 to {MAX_COMBINED} different names"
+            raise ValueError(message)
+        return segments
+
+    @field_validator("follow")
+    @classmethod
+    def _of_segments(cls, follow: dict[str, tuple[str, ...]], info: ValidationInfo) -> dict[str, tuple[str, ...]]:
+        segments = info.data.get("segments")
+        if segments is None:
+            return follow  # refused already
+        known = {name for one in segments for name in ((one,) if isinstance(one, str) else one)}
+        if not follow.keys() <= known or any(not values for values in follow.values()):
+            message = f"lists of values for names in segments ({', '.join(sorted(known)) or 'there are none'})"
+            raise ValueError(message)
+        return follow
+
+    @property
+    def segment_definitions(self) -> tuple[tuple[str, ...], ...]:
+        """`segments`, each as the names that it combines."""
+        return tuple((one,) if isinstance(one, str) else one for one in self.segments)
+
     @property
     def watched(self) -> tuple[Monitor, ...]:
         """`monitors`, or what is watched by default."""
@@ -228,6 +283,21 @@ class ModelConfig(Strict):
     def sequential(self) -> bool:
         """Whether the error rate is watched from outcome to outcome."""
         return any(monitor.sequential for monitor in self.watched)
+
+    @property
+    def proxy(self) -> tuple[ProxySubject, ...]:
+        """What is watched until the labels are in, each once, in the order given."""
+        return tuple(dict.fromkeys(subject for monitor in self.watched for subject in monitor.proxy or ()))
+
+    @property
+    def service(self) -> tuple[ServiceSubject, ...]:
+        """What is watched of the stream of predictions, each once, in the order given."""
+        return tuple(dict.fromkeys(subject for monitor in self.watched for subject in monitor.service or ()))
+
+    @property
+    def label_monitors(self) -> tuple[LabelSubject, ...]:
+        """What is watched of the stream of labels, each once, in the order given."""
+        return tuple(dict.fromkeys(subject for monitor in self.watched for subject in monitor.labels or ()))
 
     def reference_for(self, version: str) -> Path:
         """Return the reference of `version`: its own, or else the model's (R8)."""
@@ -315,5 +385,13 @@ def decision_hash(config: ModelConfig | FeatureSetConfig) -> str:
     """
     said = config.model_dump(mode="json", exclude={"reference": True, "references": True, "windows": {"pane"}})
     if isinstance(config, ModelConfig):
-        said["monitors"] = [sorted(config.drift), config.quality, sorted(config.performance), config.sequential]
+        said["monitors"] = [
+            sorted(config.drift),
+            config.quality,
+            sorted(config.performance),
+            config.sequential,
+            sorted(config.proxy),
+            sorted(config.service),
+            sorted(config.label_monitors),
+        ]
     return hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()

@@ -7,7 +7,10 @@ Ids are deterministic (P3): a 128-bit BLAKE2b hash of what makes an event this e
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ID_BYTES: Final = 16
 """128 bits: the width of a UUID, and short enough to read out to a colleague."""
@@ -26,11 +29,44 @@ Transition = Literal["opened", "escalated", "resolved"]
 
 
 class StreamKey(NamedTuple):
-    """What statistics are kept apart by: one version of one model in one part (DESIGN §3)."""
+    """What statistics are kept apart by: one version of one model in one part (DESIGN §3), all of its traffic or a segment."""
 
     model: str
     version: str
     variant: str
+    segment: str = ""
+    """Canonical text (`segment_text`); empty for all traffic."""
+
+
+def segment_text(names: Sequence[str], values: Sequence[str]) -> str:
+    """Return the canonical text of a segment: "country=de", or "country=de,channel=web" for a combination.
+
+    A backslash stands before each backslash, comma and equals sign of a name or value, so that no two segments share a text.
+    """
+    return ",".join(f"{_escaped(n)}={_escaped(v)}" for n, v in zip(names, values, strict=True))
+
+
+def segment_values(text: str) -> dict[str, str]:
+    """Return what `segment_text` was made of, by name; empty for all traffic."""
+    parts = [""]
+    found: list[str] = []
+    characters = iter(text)
+    for c in characters:
+        if c == "\\":
+            parts[-1] += next(characters, "")
+        elif c == "=":
+            parts.append("")
+        elif c == ",":
+            found += parts
+            parts = [""]
+        else:
+            parts[-1] += c
+    found += parts
+    return dict(zip(found[::2], found[1::2], strict=False))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")
 
 
 def event_id(*parts: str | int) -> str:
@@ -55,21 +91,19 @@ def alert_id(
     subject: str,
     window_end_ms: int,
     epoch: str | int,
-    segment: str = "",
     revision: int = 1,
 ) -> str:
     """Return the id that an alert keeps over its life: made of the window that opened it.
 
     Args:
-        stream: the model, version and variant that it is about.
+        stream: the model, version, variant and segment that it is about.
         kind: the family of the monitor.
         subject: the feature or metric.
         window_end_ms: end of the window that opened it, event time.
         epoch: the decision epoch (R8), so that other thresholds make other alerts.
-        segment: canonical text of the segment; empty for all of the traffic.
         revision: which evaluation of that window (R4).
     """
-    return event_id("alert", *stream, segment, kind, subject, window_end_ms, revision, epoch)
+    return event_id("alert", *stream, kind, subject, window_end_ms, revision, epoch)
 
 
 def transition_id(alert: str, transition: Transition, *, window_end_ms: int, revision: int = 1) -> str:

@@ -45,8 +45,9 @@ class CommandEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="entry",
     partition: int
     """Of the control topic."""
     offset: int
-    cursors: tuple[int, int, int, int]
-    """Drift, performance, sequential, retrain: what starts before them was decided before."""
+    cursors: tuple[int, int, int, int, int]
+    """Drift, performance (revision 1), sequential, retrain, performance (revision 2): what starts before them was decided
+    before."""
     command: dict[str, str | None]
     applied: bool
     """False: it named no request in flight, and changed nothing."""

@@ -32,6 +32,11 @@ PerformanceMetric = Literal[
 ]
 SequentialMetric = Literal["error_rate"]
 QualitySubject = Literal["features"]
+ServiceSubject = Literal["no_data"]
+LabelSubject = Literal["rate", "delay", "class_balance"]
+ProxySubject = Literal["low_confidence", "estimated_error_rate", "calibration"]
+PROXIES: Final[tuple[ProxySubject, ...]] = ("low_confidence", "estimated_error_rate", "calibration")
+"""What stands in for performance until the labels are in; in the order it is shown."""
 
 METRICS: Final[dict[Task, tuple[PerformanceMetric, ...]]] = {
     "binary": (
@@ -69,6 +74,10 @@ DEFAULT_METRICS: Final[dict[Task, tuple[PerformanceMetric, ...]]] = {
 
 SEQUENTIAL_TASKS: Final[frozenset[Task]] = frozenset({"binary", "multiclass"})
 """Tasks whose outcomes are right or wrong, so that there is an error rate to watch."""
+PROXY_TASKS: Final[frozenset[Task]] = frozenset({"binary"})
+"""Tasks whose events say how sure the model is (`score`)."""
+CLASS_TASKS: Final[frozenset[Task]] = frozenset({"binary", "multiclass"})
+"""Tasks whose labels are classes, so that there is a balance of them."""
 
 
 def _as_list(value: object) -> object:
@@ -88,11 +97,18 @@ class Monitor(Strict):
     """Compute these over each window of labelled predictions."""
     sequential: SequentialMetric | None = None
     """Watch this from outcome to outcome."""
+    proxy: Annotated[tuple[ProxySubject, ...], BeforeValidator(_as_list), AfterValidator(not_empty)] | None = None
+    """Watch these until the labels are in: what scores alone, and the first labels, say about performance."""
+    service: Annotated[tuple[ServiceSubject, ...], BeforeValidator(_as_list), AfterValidator(not_empty)] | None = None
+    """Watch the stream of predictions: whether it falls silent."""
+    labels: Annotated[tuple[LabelSubject, ...], BeforeValidator(_as_list), AfterValidator(not_empty)] | None = None
+    """Watch the stream of labels: how many come, how late, and of which classes."""
 
     @model_validator(mode="after")
     def _one_family(self) -> "Monitor":
-        if sum(part is not None for part in (self.drift, self.quality, self.performance, self.sequential)) != 1:
-            message = "one of drift, quality, performance, sequential in each entry"
+        families = (self.drift, self.quality, self.performance, self.sequential, self.proxy, self.service, self.labels)
+        if sum(part is not None for part in families) != 1:
+            message = "one of drift, quality, performance, sequential, proxy, service, labels in each entry"
             raise ValueError(message)
         return self
 
@@ -106,6 +122,10 @@ def default_monitors(task: Task) -> tuple[Monitor, ...]:
     ]
     if task in SEQUENTIAL_TASKS:
         monitors.append(Monitor(sequential="error_rate"))
+    if task in PROXY_TASKS:
+        monitors.append(Monitor(proxy=PROXIES))
+    monitors.append(Monitor(service=("no_data",)))
+    monitors.append(Monitor(labels=("rate", "delay", "class_balance") if task in CLASS_TASKS else ("rate", "delay")))
     return tuple(monitors)
 
 
@@ -124,4 +144,10 @@ def check_monitors(monitors: tuple[Monitor, ...], task: Task) -> None:
         raise ValueError(message)
     if task not in SEQUENTIAL_TASKS and any(monitor.sequential for monitor in monitors):
         message = f"for task {task} no sequential monitor: it has no error rate"
+        raise ValueError(message)
+    if task not in PROXY_TASKS and any(monitor.proxy for monitor in monitors):
+        message = f"for task {task} no proxy monitor: its events have no score of a positive class"
+        raise ValueError(message)
+    if task not in CLASS_TASKS and any("class_balance" in (monitor.labels or ()) for monitor in monitors):
+        message = f"for task {task} no class_balance: its labels are no classes"
         raise ValueError(message)

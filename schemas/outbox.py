@@ -8,7 +8,7 @@ value fits, and sets `evidence.trimmed`:
    characters (lists stand in order of importance);
 2. the offsets of the training range are left out as a whole, because half of them would name half of the data: the
    span of event time still names it all;
-3. lists are emptied, texts cut to 256 and then 64 characters, maps to their first 16 keys.
+3. lists are emptied, texts cut to 256 and then 64 characters, maps to their first 32 keys.
 
 Ids and the model's name are never cut: `schemas.identifiers` and `schemas.config` keep them short. The attributes of
 the envelope always keep at most 1,024 characters.
@@ -44,7 +44,7 @@ _HEADER_ATTRIBUTES: Final = (
 _UNCUT: Final = frozenset({"alert_id", "idempotency_key", "incident", "model"})
 
 # Never below the fields of the widest struct (Evidence), whose names must all stay.
-_MIN_KEYS: Final = 16
+_MIN_KEYS: Final = 32
 
 _NO_LIMIT: Final = 1 << 62
 

@@ -10,9 +10,9 @@ import hashlib
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-import numpy as np
 
-from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS
+from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS
+from streams.engine.presence_family import Presence
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 
 if TYPE_CHECKING:
@@ -85,10 +85,8 @@ def _task(task: Task) -> dict[str, bytes]:
             for s, vector in task.open[kind].vectors(m, at):
                 lines.append(f"{model.name}/{names[s]}/{at}".encode() + b":" + vector.astype("<i8").tobytes())
         out[kind] = b"\n".join(sorted(lines))
-    for name, table in (("predictions", task.join.predictions), ("labels", task.join.labels)):
-        entries = table.occupied()
-        rows = entries[np.lexsort(entries.T[::-1])] if len(entries) else entries
-        out[f"{name} table"] = rows.astype("<u8").tobytes()
+    for name, rows in zip(("predictions", "labels"), task.join.contents(), strict=True):
+        out[f"remembered {name}"] = rows.astype("<u8").tobytes()
     return out
 
 
@@ -96,13 +94,28 @@ def _evaluator(evaluator: Evaluator, store: Store) -> dict[str, bytes]:
     head = evaluator.head
     out = {
         "detectors": msgspec.json.encode(
-            [head.drift, head.quality, head.performance, head.sequential, head.series], order="deterministic"
+            [
+                head.drift,
+                head.quality,
+                head.performance,
+                head.final,
+                head.coverage,
+                head.sequential,
+                # Not how far silence has been looked at: that says only how often there was a look.
+                [head.presence.book, head.presence.pasts],
+                msgspec.structs.replace(
+                    head.labels, presence=Presence(head.labels.presence.book, head.labels.presence.pasts)
+                ),
+                head.series,
+                head.proxies,
+            ],
+            order="deterministic",
         ),
         "policy": msgspec.json.encode(
             [head.policy.flight, head.policy.active, head.policy.decided], order="deterministic"
         ),
     }
-    for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS):
+    for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS):
         starts = store.starts(evaluator.shard, kind, evaluator.model.name, 0, 1 << 62)
         cells = store.cells([(evaluator.shard, (kind, evaluator.model.name, at)) for at in starts])
         out[kind] = b"\n".join(f"{at}:".encode() + (data or b"") for at, data in zip(starts, cells, strict=True))

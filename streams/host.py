@@ -24,7 +24,7 @@ from streams.engine.decode import LabelDecoder, PredictionDecoder
 from streams.engine.evaluator import DRIFT_RESULTS, Cursors, Evaluator
 from streams.engine.kernels.clock import NEVER
 from streams.engine.shard import Shard
-from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
+from streams.engine.store import ARRIVALS, EVERY, FEATURES, LABELS, PERFORMANCE
 from streams.engine.task import Task
 from streams.engine.task_head import Progress
 from streams.engine.task_restore import restore
@@ -109,9 +109,9 @@ class Host:
         plan, topics = self.plans[group], self.topics[group]
         labels = topics[1] if len(topics) > 1 else None
         if shard.body is None:
-            task = Task(plan, name, topics[0], labels)
+            task = Task(plan, name, topics[0], labels, self.partitions[group])
         else:
-            task = restore(plan, name, topics, shard.body, self.store, self._references)
+            task = restore(plan, name, topics, shard.body, self.store, self._references, self.partitions[group])
         owned = OwnedTask(group, partition, task, shard, committed_at=self._now())
         owned.note_committed()
         self._publish(shard, self._outbox(name))
@@ -301,21 +301,32 @@ class Host:
         """Learn how far the evaluators are, wherever they run, so that tasks can delete what everyone has passed (R12)."""
         models = self.plans[group].models
         shards = [model_tag(self.config.group, m.name) for m in models]
+        read_by: list[int] = []
         for model, shard, data in zip(models, shards, self.store.progress(shards), strict=True):
             if data is None:
                 continue
             cursors = snapshot.unpack(b"curs", data, Cursors, f"{shard} progress")
+            read_by += [cursors.sequential] if cursors.sequential >= 0 else []
             for owned in self.tasks.values():
                 if owned.group == group:
-                    passed = owned.task.sealed_before(model, cursors.performance)
-                    read = ((FEATURES, cursors.drift), (ARRIVALS, cursors.sequential), (PERFORMANCE, passed))
+                    passed = owned.task.sealed_before(model, cursors.final)
+                    read = (
+                        (FEATURES, cursors.drift),
+                        (ARRIVALS, cursors.sequential),
+                        (PERFORMANCE, passed),
+                        (LABELS, cursors.sequential),
+                    )
                     owned.passed.update({(kind, model.name): at for kind, at in read})
+        for owned in self.tasks.values():
+            if owned.group == group and read_by:  # a model that starts later finds those of a horizon
+                owned.passed[LABELS, EVERY] = min(read_by) - owned.task.join.longest
 
     def _drop_passed(self, owned: OwnedTask) -> None:
         """Delete the panes that every reader has passed."""
         if owned.shard.in_doubt:
             return
-        for key, passed in owned.passed.items():
+        for key, read in owned.passed.items():
+            passed = min(read, owned.task.closed_before(*key))  # labels may be older than the first window that is read
             if passed > owned.dropped.get(key, 0):
                 for at in self.store.starts(owned.shard.name, *key, owned.dropped.get(key, 0), passed):
                     owned.task.drop(*key, at)
@@ -359,7 +370,7 @@ class Host:
             return False
         head = owned.evaluator.head
         c = head.cursors
-        cursors = (c.drift, c.performance, c.sequential, c.retrain)
+        cursors = (c.drift, c.performance, c.sequential, c.retrain, c.final)
         applied = owned.evaluator.command(command, partition, offset)
         entry = CommandEntry(
             model=command.model,

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
+from detectors.performance.delays import QUANTILES
 from streams.engine.kernels.clock import NEVER
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ class WorkerMetrics(Collector):
             self._commit.observe(seconds.popleft())
         yield InfoMetricFamily("driftline_build", "The version that runs.", {"version": version("driftline")})
         yield from self._events()
+        yield from self._join()
         yield from self._times()
         yield from self._decisions()
+        yield from self._labels()
 
     def _events(self) -> Iterator[Metric]:
         worker = self._worker
@@ -78,6 +81,38 @@ class WorkerMetrics(Collector):
         )
         yield from (events, waiting, unknown, lag, letters)
 
+    def _join(self) -> Iterator[Metric]:
+        """The predictions that wait, or waited, for their labels: remembered = labelled + expired + waiting."""
+        names = ["model", "partition"]
+        ended = CounterMetricFamily(
+            "driftline_predictions_joined",
+            "Predictions by what became of them in the join: labelled, expired (no label within the horizon), refused "
+            "(labels.memory was full), sampled_out (labels.sample).",
+            labels=[*names, "outcome"],
+        )
+        waiting = GaugeMetricFamily(
+            "driftline_predictions_waiting", "Predictions remembered that have no label yet.", labels=names
+        )
+        share = GaugeMetricFamily(
+            "driftline_label_sample_ratio", "Share of the predictions that wait for labels.", labels=["model"]
+        )
+        size = GaugeMetricFamily(
+            "driftline_join_memory_bytes", "Memory of remembered predictions and labels.", labels=["partition"]
+        )
+        models = {}
+        for owned in list(self._worker.host.tasks.values()):
+            partition = str(owned.partition)
+            for name, found in owned.joined.items():
+                for outcome in ("labelled", "expired", "refused", "sampled_out"):
+                    ended.add_metric([name, partition, outcome], found[outcome])
+                waiting.add_metric([name, partition], found["remembered"] - found["labelled"] - found["expired"])
+                models[name] = owned.task.plan.by_name[name].sample
+            if owned.joined:
+                size.add_metric([partition], owned.task.join.size_bytes)
+        for name, sample in models.items():
+            share.add_metric([name], sample)
+        yield from (ended, waiting, share, size)
+
     def _times(self) -> Iterator[Metric]:
         names = ["model", "partition"]
         watermark = GaugeMetricFamily(
@@ -103,7 +138,18 @@ class WorkerMetrics(Collector):
             windows.add_metric([name], head.windows)
             for transition, count in dict(head.alerts).items():
                 alerts.add_metric([name, transition], count)
-            books = (head.drift, head.quality, head.performance, head.sequential)
+            books = (
+                head.drift,
+                head.quality,
+                head.performance,
+                head.final.book,
+                head.sequential,
+                head.proxies.book,
+                head.proxies.calibration,
+                head.presence.book,
+                head.labels.presence.book,
+                head.labels.mature,
+            )
             subjects = [c for b in books for s in list(b.conditions.values()) for c in list(s.values())]
             is_open.add_metric([name], sum(c.open for c in subjects))
         ready = GaugeMetricFamily(
@@ -115,3 +161,26 @@ class WorkerMetrics(Collector):
             worker.publisher.failures,
         )
         yield from (windows, alerts, is_open, ready, failures)
+
+    def _labels(self) -> Iterator[Metric]:
+        """How complete, and how late, the labels of each model's latest evaluated windows were."""
+        coverage = GaugeMetricFamily(
+            "driftline_label_coverage_ratio",
+            "Share of the latest evaluated window's predictions that had a label, at maturity and at the horizon.",
+            labels=["model", "revision"],
+        )
+        delay = GaugeMetricFamily(
+            "driftline_label_delay_seconds",
+            "Time from prediction to label in the latest evaluated window: quantiles, off by an eighth at most.",
+            labels=["model", "revision", "quantile"],
+        )
+        for owned in list(self._worker.host.evaluators.values()):
+            name = owned.evaluator.model.name
+            for revision, found in dict(owned.evaluator.head.coverage).items():
+                if found.share is not None:
+                    coverage.add_metric([name, revision], found.share)
+                delays = (found.delay_p50_ms, found.delay_p90_ms, found.delay_p99_ms)
+                for quantile, late in zip(QUANTILES, delays, strict=True):
+                    if late is not None:
+                        delay.add_metric([name, revision, str(quantile)], late / 1000)
+        yield from (coverage, delay)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class OwnedTask:
-    """A task with our hold on its shard; ``ledger``, ``waiting`` and ``offsets`` are those of its last commit."""
+    """A task with our hold on its shard; ``ledger``, ``waiting``, ``joined`` and ``offsets`` are those of its last commit."""
 
     group: str
     partition: int
@@ -24,6 +24,8 @@ class OwnedTask:
     committed_at: float = 0.0
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     waiting: int = 0
+    joined: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of each model's predictions: what became of them in the join (``Join.counts``)."""
     offsets: dict[str, int] = field(default_factory=dict)
     passed: dict[tuple[str, str], int] = field(default_factory=dict)
     dropped: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -32,6 +34,8 @@ class OwnedTask:
         """What the task counts now is what its shard holds."""
         self.ledger, self.waiting = self.task.outcomes(), self.task.join.waiting
         self.offsets = dict(self.task.offsets)
+        if len(self.task.topics) > 1:
+            self.joined = {m.name: self.task.join.counts(m.index) for m in self.task.plan.models}
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from schemas.errors import ConfigError
 from schemas.journal import ClockEntry, CommandEntry, StartEntry
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
-from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, Cursors
+from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS, Cursors
 from streams.engine.kernels.clock import NEVER
 from streams.engine.records import batch_of
 from streams.host import Host
@@ -94,6 +94,9 @@ class Replay:
                 moved |= self._advance(owned)
             self._settle()
         if close:
+            for evaluator in self.host.evaluators.values():
+                # Nobody knows that nothing came after the end, only that no more is read.
+                evaluator.evaluator.silence_counts = False
             for owned in self.host.tasks.values():
                 self._run_out(owned)
             self._settle()
@@ -199,7 +202,7 @@ def window_records(store: Store, host: Host) -> Iterator[dict[str, object]]:
     """What the evaluators of a host kept of every window, in order: model, kind, and the record."""
     for owned in sorted(host.evaluators.values(), key=lambda e: e.evaluator.model.name):
         name, shard = owned.evaluator.model.name, owned.evaluator.shard
-        for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS):
+        for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS):
             starts = store.starts(shard, kind, name, 0, 1 << 62)
             for data in store.cells([(shard, (kind, name, at)) for at in starts]):
                 for record in orjson.loads(data or b"[]"):

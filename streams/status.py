@@ -9,6 +9,7 @@ import orjson
 
 from streams.engine import snapshot
 from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, EvaluatorHead
+from streams.engine.families import stream_of
 from streams.engine.kernels.clock import NEVER
 from streams.engine.task_head import Progress, TaskHead
 from streams.stored import evaluator_shard, stored_groups
@@ -16,6 +17,7 @@ from streams.stored import evaluator_shard, stored_groups
 if TYPE_CHECKING:
     from schemas.config import Config
     from streams.engine.families import Book
+    from streams.engine.performance_family import Coverage
     from streams.engine.retrain import Request
     from streams.engine.store import Store
     from streams.stored import StoredGroup
@@ -48,6 +50,7 @@ class OpenAlert(msgspec.Struct, frozen=True):
     subject: str
     severity: str
     opened: int
+    segment: str = ""
 
 
 class RequestStatus(msgspec.Struct, frozen=True):
@@ -58,6 +61,21 @@ class RequestStatus(msgspec.Struct, frozen=True):
     decided: int
     expires: int
     labels: int
+
+
+class CoverageStatus(msgspec.Struct, frozen=True):
+    """How complete the labels of the latest evaluated window were: ``labels`` of the ``remembered`` predictions had one.
+
+    ``end`` of the window and delays in ms; ``coverage`` = labels / remembered, None without a prediction.
+    """
+
+    end: int
+    labels: int
+    remembered: int
+    coverage: float | None
+    delay_p50_ms: int | None
+    delay_p90_ms: int | None
+    delay_p99_ms: int | None
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
@@ -73,6 +91,8 @@ class ModelStatus(msgspec.Struct, frozen=True):
     request: RequestStatus | None
     unpublished: int
     last_windows: dict[str, list[dict[str, Any]]]
+    coverage: dict[str, CoverageStatus] = msgspec.field(default_factory=dict)
+    """``mature``: the latest window that was evaluated at maturity; ``final``: at the horizon of its labels."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -124,7 +144,13 @@ def _model(config: Config, store: Store, group: StoredGroup, name: str, progress
         ("drift", head.drift),
         ("quality", head.quality),
         ("performance", head.performance),
+        ("performance", head.final.book),
         ("sequential", head.sequential),
+        ("proxy", head.proxies.book),
+        ("proxy", head.proxies.calibration),
+        ("service", head.presence.book),
+        ("labels", head.labels.presence.book),
+        ("labels", head.labels.mature),
     )
     labelled = len(group.topics) > 1
     return ModelStatus(
@@ -138,6 +164,19 @@ def _model(config: Config, store: Store, group: StoredGroup, name: str, progress
         request=_request(head.policy.flight),
         unpublished=len(store.outbox(shard)),
         last_windows={kind: _windows(store, shard, of, name) for kind, of in _RESULTS.items()},
+        coverage={which: _coverage(found) for which, found in sorted(head.coverage.items(), reverse=True)},
+    )
+
+
+def _coverage(found: Coverage) -> CoverageStatus:
+    return CoverageStatus(
+        found.end,
+        found.labels,
+        found.remembered,
+        found.share,
+        found.delay_p50_ms,
+        found.delay_p90_ms,
+        found.delay_p99_ms,
     )
 
 
@@ -149,11 +188,12 @@ def _least(clocks: list[int | None]) -> int | None:
 
 def _open(family: str, book: Book) -> list[OpenAlert]:
     found = []
-    for stream, subjects in sorted(book.conditions.items()):
-        version, _, variant = stream.partition("\x1f")
+    for text, subjects in sorted(book.conditions.items()):
+        _, version, variant, segment = stream_of("", text)
         for subject, c in sorted(subjects.items()):
             if c.open:
-                found.append(OpenAlert(c.alert_id, c.incident, family, version, variant, subject, c.severity, c.opened))
+                what = (c.alert_id, c.incident, family, version, variant, subject, c.severity, c.opened, segment)
+                found.append(OpenAlert(*what))
     return found
 
 

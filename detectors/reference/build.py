@@ -190,19 +190,61 @@ def outcomes_of(
         return count_errors(answer[both], truth[both])
     if not classes:
         return None
-    index = {c: i for i, c in enumerate(classes)}
-    default = 0 if task == "binary" else len(classes) - 1
+    actual, known = _truth(task, classes, label)
+    predicted = _answers(task, classes, len(actual), prediction, score)
+    scores = as_numbers(score)[0][known] if task == "binary" and score is not None else None
+    return count_classes(actual[known], predicted[known], task, len(classes), scores)
+
+
+def scored_of(
+    task: str | None,
+    classes: Sequence[str],
+    made: Subject | None,
+    label: Column | None,
+    prediction: Column | None,
+    score: Column | None,
+) -> NDArray[np.int64] | None:
+    """Return what answers and labels went with the scores (`Reference.scored`), by slot of the score's subject `made`.
+
+    None where the task is not binary or the table has no score. A missing prediction is read as in `outcomes_of`.
+    """
+    if task != "binary" or made is None or score is None:
+        return None
+    slot = made.slot_of_each(score)
+    predicted = _answers(task, classes, len(slot), prediction, score)
+    rows = [predicted == 1]
+    if label is None:
+        rows += [np.zeros(len(slot), bool)] * 3
+    else:
+        actual, known = _truth(task, classes, label)
+        rows += [known, known & (actual == 1), known & (actual != predicted)]
+    return np.array([np.bincount(slot[row], minlength=made.width) for row in rows], np.int64)
+
+
+def _truth(task: str, classes: Sequence[str], label: Column) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the class of each label, and which rows have one."""
     labels = as_texts(label)
-    known = np.array([t is not None for t in labels], bool)
-    actual = np.array([default if t is None else index.get(t, default) for t in labels], np.int64)
-    answers: list[str | None] = [None] * len(labels) if prediction is None else as_texts(prediction)
-    predicted = np.array([default if t is None else index.get(t, default) for t in answers], np.int64)
+    return _classes_of(task, classes, labels), np.array([t is not None for t in labels], bool)
+
+
+def _answers(
+    task: str, classes: Sequence[str], rows: int, prediction: Column | None, score: Column | None
+) -> NDArray[np.int64]:
+    """Return the class of each answer, taken from the score where a binary answer is missing and there is one."""
+    answers: list[str | None] = [None] * rows if prediction is None else as_texts(prediction)
+    predicted = _classes_of(task, classes, answers)
     if task != "binary" or score is None:
-        return count_classes(actual[known], predicted[known], task, len(classes), None)
+        return predicted
     scores = as_numbers(score)[0]
     by_score = np.array([t is None for t in answers], bool) & ~np.isnan(scores)
-    predicted = np.where(by_score, scores >= 0.5, predicted)  # noqa: PLR2004  # a score without an answer: one half decides
-    return count_classes(actual[known], predicted[known], task, len(classes), scores[known])
+    return np.where(by_score, scores >= 0.5, predicted)  # noqa: PLR2004  # a score without an answer: one half decides
+
+
+def _classes_of(task: str, classes: Sequence[str], texts: Sequence[str | None]) -> NDArray[np.int64]:
+    """Return the class of each text; what is missing or unknown is class 0 (binary) or "other"."""
+    index = {c: i for i, c in enumerate(classes)}
+    default = 0 if task == "binary" else len(classes) - 1
+    return np.array([default if t is None else index.get(t, default) for t in texts], np.int64)
 
 
 def times_of(name: str, source: Column | None) -> NDArray[np.float64] | None:

@@ -1,8 +1,9 @@
 """A reference: what a model saw and answered when it was known to be right, in frozen bins.
 
-Built once from a table, stored as JSON (`Reference.to_json`) and addressed by its content. Version 1, and version 2 when
-there is an ordinary variation (`detectors.reference.ordinary`); both are read. Size on disk: about 3 KiB a numeric feature,
-and the size of its habit. Everything that a window is compared with is in here; no row is kept.
+Built once from a table, stored as JSON (`Reference.to_json`) and addressed by its content. Version 1, version 2 when there is
+an ordinary variation (`detectors.reference.ordinary`), version 3 when it holds what answers and labels went with each
+score (`scored`), and version 4 with segments; all are read. Size on disk: about 3 KiB a numeric feature, and the size of its
+habit; a segment adds 0.3 KiB and its habit. Everything that a window is compared with is in here; no row is kept.
 
 >>> reference = Reference.build({"amount": [1.0, 2.0, 3.0, 4.0] * 50, "country": ["de", "fr"] * 100})
 >>> [(s.name, s.kind, s.bins, s.n) for s in reference.subjects]
@@ -14,7 +15,7 @@ True
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -23,6 +24,7 @@ import orjson
 
 from detectors.performance import layout
 from detectors.reference import build as parts
+from detectors.reference import segments as pieces
 from detectors.reference.habits import DEFAULT_WINDOW_MS, ordinary_of
 from detectors.reference.ordinary import Ordinary
 from detectors.reference.read import read_table
@@ -39,8 +41,10 @@ Task = Literal["binary", "multiclass", "regression"]
 """What a model does."""
 FORMAT = "driftline-reference"
 """What `format` says in the JSON."""
-VERSIONS = (1, 2)
-"""The versions of the JSON that are read: without and with an ordinary variation."""
+VERSIONS = (1, 2, 3, 4)
+"""The versions of the JSON that are read: plain, with an ordinary variation, with `scored`, with segments."""
+SCORED = 4
+"""Rows of `Reference.scored`."""
 _TASKS = ("binary", "multiclass", "regression")
 
 
@@ -52,8 +56,12 @@ class Reference:
     `classes` is the order of the outcome vector (binary: "" and the positive class; multiclass: sorted, then "other";
     otherwise empty). `outcomes` is int64[...] (`detectors.performance.layout`) or None. `rows` counts the table's rows,
     `span` is its first and last event time in ms or None. `ordinary` is what the subjects do in its own windows, None where
-    it has no times or too few rows for them. `content_hash` names all of it, `shape_hash` only what gives
-    slots their meaning (names, kinds, edges, categories of `subjects`). Equal are references with the same content.
+    it has no times or too few rows for them. `scored`, of a binary task with scores and answers, is int64[4, score.width]: by
+    slot of the score, the rows answered with the positive class, those with a label, those whose label is the positive
+    class, and those whose answer was wrong; None otherwise, and in references made before there was one. `segments` are the
+    parts of the same table by canonical text (`detectors.reference.segments`), empty where none were asked for. `content_hash`
+    names all of it, `shape_hash` only what gives slots their meaning (names, kinds, edges, categories of `subjects`).
+    Equal are references with the same content.
     """
 
     features: tuple[Subject, ...]
@@ -67,6 +75,8 @@ class Reference:
     rows: int
     span: tuple[int, int] | None
     ordinary: Ordinary | None = None
+    scored: NDArray[np.int64] | None = None
+    segments: Mapping[str, Reference] = field(default_factory=dict)
     content_hash: str = field(init=False)
     shape_hash: str = field(init=False)
 
@@ -84,6 +94,13 @@ class Reference:
                 raise ValueError(message)
             outcomes.flags.writeable = False
             object.__setattr__(self, "outcomes", outcomes)
+        if self.scored is not None:
+            scored = np.array(self.scored, np.int64)
+            if self.score is None or scored.shape != (SCORED, self.score.width) or scored.min() < 0:
+                message = f"counts of shape {scored.shape} by score do not fit the score's slots, or one is negative"
+                raise ValueError(message)
+            scored.flags.writeable = False
+            object.__setattr__(self, "scored", scored)
         object.__setattr__(self, "content_hash", _hash(self._content()))
         object.__setattr__(self, "shape_hash", _hash([s.shape() for s in self.subjects]))
 
@@ -116,6 +133,8 @@ class Reference:
         event_time: str = "event_time",
         max_bins: int = 100,
         window_ms: int | None = None,
+        segments: Sequence[str | Sequence[str]] = (),
+        segment_values: int = pieces.MOST_VALUES,
     ) -> Reference:
         """Build a reference from a table.
 
@@ -124,6 +143,9 @@ class Reference:
         `features` names them instead, `ignore` leaves some out, `types` overrides what the values suggest (numeric,
         integer, categorical, boolean). The four column names may differ from those of events. A table without times
         has no `span`; outcomes are counted when there are a label and a prediction (or a score, if binary).
+
+        `segments` are column names, or lists of them for combinations: each of the `segment_values` most frequent values gets a
+        part of its own (`detectors.reference.segments`).
 
         With times, and at least 50 rows in at least 50 windows of `window_ms` (default: 10 minutes, that of `windows.size`),
         the reference learns the ordinary variation of such windows. It should be the length of the model's windows.
@@ -165,7 +187,8 @@ class Reference:
         )
         times = parts.times_of(event_time, source.columns.get(event_time))
         watched = [(s, source.columns[n]) for n, s in ((prediction, answers), (score, scores)) if s is not None]
-        return cls(
+        length = DEFAULT_WINDOW_MS if window_ms is None else window_ms
+        whole = cls(
             features=made,
             prediction=answers,
             score=scores,
@@ -182,15 +205,27 @@ class Reference:
                 (*made, *(s for s, _ in watched)),
                 (*chosen.values(), *(c for _, c in watched)),
                 times,
-                DEFAULT_WINDOW_MS if window_ms is None else window_ms,
+                length,
             ),
+            scored=parts.scored_of(task, classes, scores, truth, answer, probability),
         )
+        if not segments:
+            return whole
+        columns = {**source.columns, **(source.nested or {})}
+        made_of = pieces.Sources(tuple(chosen.values()), answer, probability, truth, times, length)
+        return replace(whole, segments=pieces.parts_of(whole, made_of, columns, segments, segment_values))
+
+    def of_segment(self, segment: str) -> Reference:
+        """Return the reference of a segment; one without a count where the table did not hold it. "" is all traffic."""
+        if not segment:
+            return self
+        return self.segments.get(segment) or pieces.blank(self)
 
     def _content(self) -> dict[str, Any]:
         one = {name: getattr(self, name) for name in ("prediction", "score", "label")}
         return {
             "format": FORMAT,
-            "version": VERSIONS[self.ordinary is not None],
+            "version": VERSIONS[3 if self.segments else 2 if self.scored is not None else self.ordinary is not None],
             "task": self.task,
             "positive_class": self.positive_class,
             "classes": list(self.classes),
@@ -200,6 +235,8 @@ class Reference:
             "features": [s.to_dict() for s in self.features],
             **{name: None if s is None else s.to_dict() for name, s in one.items()},
             **({} if self.ordinary is None else {"ordinary": self.ordinary.to_dict()}),
+            **({} if self.scored is None else {"scored": self.scored.tolist()}),
+            **({"segments": {k: pieces.to_dict(v) for k, v in self.segments.items()}} if self.segments else {}),
         }
 
     def to_json(self) -> bytes:
@@ -244,8 +281,12 @@ class Reference:
                 outcomes=None if content["outcomes"] is None else np.array(content["outcomes"], np.int64),
                 rows=content["rows"],
                 span=None if content["span"] is None else (content["span"][0], content["span"][1]),
-                ordinary=None if version == VERSIONS[0] else Ordinary.from_dict(content["ordinary"], subjects),
+                ordinary=None if "ordinary" not in content else Ordinary.from_dict(content["ordinary"], subjects),
+                scored=None if "scored" not in content else np.array(content["scored"], np.int64),
             )
+            if "segments" in content:
+                found = {str(k): pieces.from_dict(reference, v) for k, v in content["segments"].items()}
+                reference = replace(reference, segments=found)
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             what = f"the reference is damaged ({type(error).__name__}: {error})"
             raise ConfigError(what, "build it again, or restore the file") from error

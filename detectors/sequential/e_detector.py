@@ -226,6 +226,11 @@ class EDetector:
         """How many updates ago the estimated change came: 1 when only the latest update is after it; 0 before the first."""
         return int(self._best()[kernel.UPDATES])
 
+    @property
+    def reach(self) -> int:
+        """How many updates ago the earliest start of any bet lies: `window_start` is never further back, now or next time."""
+        return int(self._sums[:, kernel.UPDATES].max())
+
     def _best(self) -> NDArray[np.float64]:
         """Return the sums of the bet that has earned most; after an alarm, of those on its direction."""
         earned = self._sums[:, kernel.BEST]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from detectors.performance import compare, count_outcomes, layout, metrics
+from detectors.performance.delays import DELAY_BINS, count_delays
 from loadtest.detectors_bench.case import Case
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def _count(task: str) -> float:
     return _rate(_arena(task)[1], _OUTCOMES)
 
 
+def _count_delays() -> float:
+    rng = np.random.default_rng(12)
+    arena = np.zeros(_VECTORS * DELAY_BINS, np.int64)
+    begin = rng.integers(0, _VECTORS, _OUTCOMES) * DELAY_BINS
+    delay = np.exp(rng.uniform(0, 22, _OUTCOMES)).astype(np.int64)  # from milliseconds to weeks
+    return _rate(lambda: count_delays(arena, begin, delay), _OUTCOMES)
+
+
 def _evaluate(task: str, *, against: bool) -> float:
     arena, fill = _arena(task)
     fill()
@@ -68,6 +77,7 @@ def _evaluate(task: str, *, against: bool) -> float:
 
 CASES: Final = [
     *(Case(f"performance: count, {task}", "outcomes", None, partial(_count, task)) for task in _TASKS),
+    Case("performance: count, delays", "labels", None, _count_delays),
     *(
         Case(f"performance: all metrics, {task}", "vectors", None, partial(_evaluate, task, against=False))
         for task in _TASKS

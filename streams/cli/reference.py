@@ -39,6 +39,13 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
     score: Annotated[str, typer.Option(metavar="COL", help="The column of positive-class probabilities.")] = "score",
     label: Annotated[str, typer.Option(metavar="COL", help="The column of the truth.")] = "label",
     event_time: Annotated[str, typer.Option(metavar="COL", help="The column of event times.")] = "event_time",
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL[,COL...]", help="A column, or a combination, to make segments of. Repeatable."),
+    ] = None,
+    segment_values: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Values of each that are followed: the most frequent.")
+    ] = 50,
     window: Annotated[
         str | None,
         typer.Option(metavar="LENGTH", help="windows.size of the model, 10m by default: the reference is cut like it."),
@@ -84,6 +91,8 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
             label=label,
             event_time=event_time,
             window_ms=window_ms,
+            segments=[one.split(",") for one in segment or ()],
+            segment_values=segment_values,
         )
         if task is not None and made.prediction is None and made.score is None and made.label is None:
             from schemas.errors import ReferenceMismatch
@@ -92,6 +101,8 @@ def build(  # noqa: PLR0913  # every option answers one question about the table
             remedy = "name the columns (--prediction, --score, --label), or leave --task out for a feature set"
             raise ReferenceMismatch(what, remedy)
     else:
+        if segment:
+            raise ConfigError("--segment is for a table", "build the reference from a file of events")
         if window_ms is not None:
             raise ConfigError(
                 "--window is for a table", "with --from-topic it is windows.size of the model in monitor.yaml"
@@ -154,7 +165,8 @@ def show(
         for name, m in _performance(found).items()
     }
     budget = _statement(found)
-    say_json({**head, "span": found.span, "subjects": rows, "performance": measured, "budget": budget})
+    segments = {segment: made.rows for segment, made in found.segments.items()}
+    say_json({**head, "segments": segments, "span": found.span, "subjects": rows, "performance": measured, "budget": budget})
 
 
 @app.command()
@@ -211,6 +223,9 @@ def _show(reference: Reference, name: str) -> None:
     if measured:
         numbers = ("value", "standard error", "n")
         say_table("performance on the labelled rows", ("metric", *numbers), measured, right=numbers)
+    if reference.segments:
+        of_segments = [(segment, f"{made.rows:,}") for segment, made in reference.segments.items()]
+        say_table("segments with a part of their own", ("segment", "rows"), of_segments, right=("rows",))
     typer.echo(_statement(reference))
 
 

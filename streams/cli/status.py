@@ -75,12 +75,16 @@ def _show(found: Status) -> None:
     say_table("models", of_models, [_model(m) for m in found.models], right=("windows", "unpublished"))
     alerts = [row for m in found.models for row in _alerts(m)]
     if alerts:
-        say_table("open alerts", ("model", "version", "family", "subject", "severity", "since", "alert"), alerts)
+        say_table("open alerts", ("model", "version", "segment", "family", "subject", "severity", "since", "alert"), alerts)
     windows = [row for m in found.models for row in _windows(m)]
     if windows:
         say_table(
             "last windows", ("model", "version", "kind", "window", "n", "most conspicuous"), windows, right=("n",)
         )
+    labels = [row for m in found.models for row in _labels(m)]
+    if labels:
+        of_labels = ("model", "evaluated", "window until", "labels", "coverage", "delay p50", "p90", "p99")
+        say_table("labels of the latest window", of_labels, labels, right=("labels", "coverage"))
     for m in found.models:
         if m.request is not None and m.request.state == "proposed":
             console().print(f"approve it: driftline approve {m.request.request} --model {m.name}", markup=False)
@@ -94,19 +98,42 @@ def _model(m: ModelStatus) -> tuple[object, ...]:
 
 def _alerts(m: ModelStatus) -> Iterator[tuple[object, ...]]:
     for a in m.open_alerts:
-        yield m.name, f"{a.version} {a.variant}".strip(), a.family, a.subject, a.severity, _time(a.opened), a.alert_id
+        version = f"{a.version} {a.variant}".strip()
+        yield m.name, version, a.segment or "all", a.family, a.subject, a.severity, _time(a.opened), a.alert_id
 
 
 def _windows(m: ModelStatus) -> Iterator[tuple[object, ...]]:
     for record in m.last_windows["drift"]:
+        if record.get("segment"):
+            continue  # of all traffic only: the rest is in --json
         cells = [(c["psi"], name, c["rejected"]) for name, c in record["cells"].items() if c["psi"] is not None]
         most = max(cells, default=None)
         text = f"{most[1]} PSI {most[0]:.3f}{' (rejected)' if most[2] else ''}" if most else "too few events"
         yield m.name, record["version"], "drift", _time(record["window"][0]), record["rows"], text
     for record in m.last_windows["performance"]:
+        if record.get("segment"):
+            continue
         known = [(name, x["value"]) for name, x in record["metrics"].items() if x["value"] is not None]
         text = ", ".join(f"{name} {value:.3f}" for name, value in known)
         yield m.name, record["version"], "performance", _time(record["window"][0]), record["labels"], text
+
+
+def _labels(m: ModelStatus) -> Iterator[tuple[object, ...]]:
+    when = {"mature": "at maturity", "final": "at the horizon"}
+    for which, c in m.coverage.items():
+        share = "no predictions" if c.coverage is None else f"{100 * c.labels // c.remembered}%"
+        delays = [_delay(late) for late in (c.delay_p50_ms, c.delay_p90_ms, c.delay_p99_ms)]
+        yield m.name, when.get(which, which), _time(c.end), f"{c.labels:,} of {c.remembered:,}", share, *delays
+
+
+def _delay(ms: int | None) -> str:
+    """A delay with two digits or so: a quantile of them is no more exact than that."""
+    if ms is None:
+        return "none"
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if ms >= 2 * length:
+            return f"{ms / length:.2g} {unit}" if ms < 10 * length else f"{ms // length} {unit}"
+    return f"{ms} ms"
 
 
 def _time(ms: int | None) -> str:

@@ -63,8 +63,12 @@ def judge(
     window: tuple[int, int],
     confirm: Confirmation,
     cooldown: int,
+    may_open: bool = True,
 ) -> Transition | None:
-    """Take one decided window into account; says what happens to the alert. Ids and sequences are the caller's."""
+    """Take one decided window into account; says what happens to the alert. Ids and sequences are the caller's.
+
+    With ``may_open`` False the window counts, and opens nothing.
+    """
     condition.history = [*condition.history, int(rejected)][-confirm.among :]
     condition.windows = [*condition.windows, window][-confirm.among :]
     if condition.open:
@@ -75,7 +79,7 @@ def judge(
             close(condition, window[1])
             return "resolved"
         return None
-    if rejected and sum(condition.history) >= confirm.needed and window[1] >= condition.resolved + cooldown:
+    if may_open and rejected and sum(condition.history) >= confirm.needed and window[1] >= condition.resolved + cooldown:
         condition.open, condition.severity, condition.opened = True, severity, window[1]
         return "opened"
     return None
@@ -86,9 +90,13 @@ def close(condition: Condition, time: int) -> None:
     condition.open, condition.resolved, condition.history, condition.windows = False, time, [], []
 
 
-def name(condition: Condition, stream: StreamKey, family: Family, subject: str, epoch: str) -> None:
-    """Give an alert that just opened its id: the hash of what it is about and of the window that opened it."""
-    condition.alert_id = alert_id(stream, kind=family, subject=subject, window_end_ms=condition.opened, epoch=epoch)
+def name(
+    condition: Condition, stream: StreamKey, family: Family, subject: str, epoch: str, revision: int = 1
+) -> None:
+    """Give an alert that just opened its id: the hash of what it is about and of the evaluation of the window that opened it."""
+    condition.alert_id = alert_id(
+        stream, kind=family, subject=subject, window_end_ms=condition.opened, epoch=epoch, revision=revision
+    )
     condition.sequence = 0
 
 

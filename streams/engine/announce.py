@@ -15,7 +15,7 @@ from schemas.alerts import (
     TrainingRange,
     sequence_text,
 )
-from schemas.identifiers import event_id, transition_id
+from schemas.identifiers import event_id, segment_values, transition_id
 from schemas.outbox import OutboxEvent, encode
 from schemas.times import rfc3339
 from streams.engine import quality_family
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def alert(change: Change, group: str, topics: Topics, recorded: str) -> OutboxEvent:
     """The event of one transition of one alert."""
     condition, stream = change.condition, change.stream
-    is_metric = change.family in {"performance", "sequential"}
+    is_metric = change.family in {"performance", "sequential", "proxy", "service", "labels"}
     # A quality alert is about a check of a feature: both have a field of their own.
     feature, metric = (None, change.subject) if is_metric else (change.subject, None)
     if change.family == "quality":
@@ -42,12 +42,13 @@ def alert(change: Change, group: str, topics: Topics, recorded: str) -> OutboxEv
         variant=stream.variant,
         feature=feature,
         metric=metric,
+        segment=segment_values(stream.segment),
     )
     event = AlertEvent(
         id=transition_id(condition.alert_id, change.transition, window_end_ms=change.time, revision=condition.sequence),
         source=f"driftline/{group}",
         type=f"dev.driftline.alert.{change.transition}.v1",  # type: ignore[arg-type]  # one of the three by construction
-        subject=f"{stream.model}/{stream.version}/{stream.variant}/{change.subject}",
+        subject="/".join([*stream[:3], *([stream.segment] if stream.segment else []), change.subject]),
         time=rfc3339(change.time),
         sequence=sequence_text(condition.sequence),
         recordedtime=recorded,

@@ -13,18 +13,19 @@ from streams.engine.shape import empty
 from streams.engine.snapshot import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-_STREAM_BITS = 8
-_MODEL_BITS = 12
+_STREAM_BITS = 16
+"""A task gives no more numbers to the streams, or to the cohorts, of a model; the ms of an event time take 43 bits beside them."""
 _KIND = b"cell"
 
 
 def encode(entries: list[Entry]) -> bytes:
     """The bytes of one cell: its streams in the order of their names, so that equal counts are equal bytes."""
-    return snapshot.seal(_KIND, msgspec.msgpack.encode(sorted(entries, key=lambda e: (e.version, e.variant, e.shape))))
+    in_order = sorted(entries, key=lambda e: (e.version, e.variant, e.segment, e.shape))
+    return snapshot.seal(_KIND, msgspec.msgpack.encode(in_order))
 
 
 def decode(data: bytes, where: str) -> list[Entry]:
@@ -45,24 +46,41 @@ class Cells:
         self.changed: set[tuple[int, int]] = set()
         self._width = width
         self._top = 0
-        self._at: dict[tuple[int, int], dict[int, int]] = {}
+        self._at: dict[int, dict[int, dict[int, int]]] = {}
+        self._oldest: dict[int, int] = {}
         self._free: dict[int, list[int]] = {}
 
     def place(self, model: NDArray[np.int64], start: NDArray[np.int64], stream: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the vector of each row begins in the arena; opens what is missing and marks all of it changed."""
-        key = (start << (_STREAM_BITS + _MODEL_BITS)) | (model << _STREAM_BITS) | stream
-        distinct, inverse = np.unique(key, return_inverse=True)
-        begin = np.empty(len(distinct), np.int64)
-        for i, packed in enumerate(distinct.tolist()):
-            s = packed & ((1 << _STREAM_BITS) - 1)
-            m = (packed >> _STREAM_BITS) & ((1 << _MODEL_BITS) - 1)
-            at = packed >> (_STREAM_BITS + _MODEL_BITS)
-            self.changed.add((m, at))
-            begin[i] = self._open(m, at, s)
-        return begin[inverse]
+        begin = np.empty(len(model), np.int64)
+        for m in np.flatnonzero(np.bincount(model)).tolist():
+            mine = np.flatnonzero(model == m)
+            begin[mine] = self.spread(m, start[mine], stream[mine], None)[0]
+        return begin
+
+    def spread(
+        self, model: int, start: NDArray[np.int64], cohort: NDArray[np.int64], members: Sequence[Sequence[int]] | None
+    ) -> NDArray[np.int64]:
+        """Where the vectors of each row's streams begin, int64[depth, rows]; -1 where a row has fewer streams than another.
+
+        ``members[c]`` are the streams of cohort c; None: every cohort is the stream of its number.
+        """
+        key, inverse = np.unique((start << _STREAM_BITS) | cohort, return_inverse=True)
+        found = []
+        for packed in key.tolist():
+            at, c = packed >> _STREAM_BITS, packed & ((1 << _STREAM_BITS) - 1)
+            self.changed.add((model, at))
+            found.append([self._open(model, at, s) for s in (members[c] if members is not None else (c,))])
+        depth = max(map(len, found), default=1)
+        begin = np.array([row + [-1] * (depth - len(row)) for row in found], np.int64).reshape(len(found), depth)
+        return begin[inverse].T
 
     def _open(self, model: int, start: int, stream: int) -> int:
-        streams = self._at.setdefault((model, start), {})
+        starts = self._at.setdefault(model, {})
+        streams = starts.get(start)
+        if streams is None:
+            streams = starts[start] = {}
+            self._oldest[model] = min(start, self._oldest.get(model, start))
         begin = streams.get(stream)
         if begin is None:
             width = self._width(model, stream)
@@ -81,7 +99,7 @@ class Cells:
 
     def vectors(self, model: int, start: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """The (stream, vector) pairs of an open cell."""
-        for stream, begin in self._at.get((model, start), {}).items():
+        for stream, begin in self._at.get(model, {}).get(start, {}).items():
             yield stream, self.arena[begin : begin + self._width(model, stream)]
 
     def put(self, model: int, start: int, stream: int, vector: NDArray[np.int64], where: str) -> None:
@@ -96,10 +114,31 @@ class Cells:
 
     def open(self) -> list[tuple[int, int]]:
         """The (model, start) of all open cells, ascending."""
-        return sorted(self._at)
+        return sorted((model, start) for model, starts in self._at.items() for start in starts)
+
+    def ripe(self, final: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """The (model, start) of the open cells that start at or before ``final[model]``, ascending.
+
+        Costs nothing where no cell is ripe: windows of a month stay open, and this is asked several times a second.
+        """
+        models = sorted(m for m, oldest in self._oldest.items() if oldest <= final[m])
+        return [(m, start) for m in models for start in sorted(s for s in self._at[m] if s <= final[m])]
+
+    def first_after(self, model: int, time: int) -> int:
+        """The earliest start of a model's open cells after a time."""
+        return min(start for start in self._at[model] if start > time)
+
+    def extent(self) -> dict[int, tuple[int, int]]:
+        """Of each model with open cells: the earliest start, and how many there are."""
+        return {m: (self._oldest[m], len(starts)) for m, starts in self._at.items()}
 
     def close(self, model: int, start: int) -> None:
         """Forget an open cell: its last bytes are committed and final."""
-        for stream, begin in self._at.pop((model, start)).items():
+        starts = self._at[model]
+        for stream, begin in starts.pop(start).items():
             self._free.setdefault(self._width(model, stream), []).append(begin)
+        if not starts:
+            del self._at[model], self._oldest[model]
+        elif start == self._oldest[model]:
+            self._oldest[model] = min(starts)
         self.changed.discard((model, start))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,12 +36,25 @@ class FeatureRows:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentRows:
+    """The segment values of one model's rows: ``rows`` as in ``FeatureRows``, ``codes`` int64[names, k].
+
+    A code is the index of a value in ``texts``, which belong to this batch alone: what a process met before decides nothing.
+    """
+
+    rows: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionColumns:
     """A batch of predictions (or feature events), n rows in (partition, offset) order.
 
     ``model`` int32[n] (index in the plan or one of the codes above), ``stream`` int32[n] (within the model), ``event_time``
-    int64[n] ms, ``key`` uint64[n] (hash of the id), ``klass`` int64[n] predicted class, ``answer`` uint64[n] (bits of the
-    float64 score, or of the value of a regression), ``unknown`` int64[models]: features that no reference knows.
+    int64[n] ms, ``key`` uint64[n] (hash of the id), ``klass`` int64[n] predicted class, ``answer`` float64[n] (the score,
+    or the value of a regression), ``unknown`` int64[models]: features that no reference knows;
+    ``segments`` of models that have some.
     """
 
     model: NDArray[np.int32]
@@ -49,10 +62,11 @@ class PredictionColumns:
     event_time: NDArray[np.int64]
     key: NDArray[np.uint64]
     klass: NDArray[np.int64]
-    answer: NDArray[np.uint64]
+    answer: NDArray[np.float64]
     features: dict[int, FeatureRows]
     rejected: list[Rejected]
     unknown: dict[int, NDArray[np.int64]]
+    segments: dict[int, SegmentRows] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from detectors.decisions import severity
 from schemas.alerts import Bin, Evidence, RankedFeature
 from schemas.config import Confirmation, ModelConfig
-from streams.engine.families import Book, decide
+from streams.engine.families import Book, decide, who
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,12 +34,14 @@ def step(book: Book, model: Model, window: Window, scaled: Scaled) -> tuple[list
         if stream.version in book.superseded:
             continue
         shape, reference = model.shapes[shape_hash], window.references[stream]
-        rule, watched = model.rule(reference), model.watched(reference)
+        rule, watched = model.rule(reference, stream), model.watched(reference)
         vectors = {
             scale: [shape.counts(total, i) for i in watched] for scale, total in scaled(stream, rule.scales).items()
         }
         judged = rule.judge(vectors, window.start)
-        records.append(_record(stream, window, int(vector[0]), judged))
+        partial = {"partial": True} if model.segments.partial(stream.segment) else {}
+        records.append(_record(stream, window, int(vector[0]), judged) | partial)
+        answers = {s.name for s in (reference.prediction, reference.score) if s is not None}
         ranked = sorted((j for j in judged if j.rejected), key=lambda j: (-j.result.effect_size, j.subject))
         features = [RankedFeature(j.subject, j.result.effect_size, j.p_value) for j in ranked]
         for j in [*ranked, *(j for j in judged if not j.rejected)]:
@@ -53,6 +55,7 @@ def step(book: Book, model: Model, window: Window, scaled: Scaled) -> tuple[list
                 level=j.level,
                 effect_size=size,
                 n=j.result.n,
+                proxy=j.subject in answers,
                 reference_hash=reference.content_hash,
                 config_hash=model.decision,
                 bins=[Bin(*top) for top in j.result.top],
@@ -70,7 +73,7 @@ def step(book: Book, model: Model, window: Window, scaled: Scaled) -> tuple[list
                 time=window.end,
                 confirm=Confirmation(*j.confirm),
                 evidence=evidence,
-                summary=_sentence(stream, j),
+                summary=_sentence(stream, j, proxy=j.subject in answers),
             )
             if change is not None:
                 changes.append(change)
@@ -81,14 +84,15 @@ def _tier(model: Model) -> str:
     return model.config.tier if isinstance(model.config, ModelConfig) else "normal"
 
 
-def _sentence(stream: StreamKey, judged: Judged) -> str:
-    who = f"{stream.model} {stream.version}".strip()
+def _sentence(stream: StreamKey, judged: Judged, *, proxy: bool) -> str:
+    name = who(stream)
     size = f"PSI {judged.result.effect_size:.2f} over {judged.result.n:,} events"
     if not judged.rejected:
-        return f"{who}: {judged.subject} looks like the reference again ({size})"
+        return f"{name}: {judged.subject} looks like the reference again ({size})"
     most = max(judged.result.top, key=lambda t: abs(t[2] - t[1]), default=None)
     where = f", most in {most[0]} ({most[1]:.1%} in the reference, {most[2]:.1%} now)" if most else ""
-    return f"{who}: {judged.subject} has drifted from the reference ({size}{where})"
+    only = "; a proxy for performance: no label is in it" if proxy else ""
+    return f"{name}: {judged.subject} has drifted from the reference ({size}{where}{only})"
 
 
 def _record(stream: StreamKey, window: Window, rows: int, judged: list[Judged]) -> dict[str, Any]:
@@ -96,6 +100,7 @@ def _record(stream: StreamKey, window: Window, rows: int, judged: list[Judged]) 
     return {
         "version": stream.version,
         "variant": stream.variant,
+        "segment": stream.segment,
         "window": [window.start, window.end],
         "rows": rows,
         "cells": {

@@ -2,8 +2,9 @@
 
 It is one more shard: its own head (cursors, detector states, alerts, retrain policy), its own outbox, the same commit. The
 families and the retrain policy are state machines over their own ordered sequences (quality goes along with drift, over the
-same windows); ``run`` moves each as far as the tasks' clocks allow. A command takes effect between two runs, and the cursors
-say between which decisions (R9), so that a replay can stop at the same place (``limit``).
+same windows; performance goes over its windows twice, R4); ``run`` moves each as far as the tasks' clocks allow. A command
+takes effect between two runs, and the cursors say between which decisions (R9), so that a replay can stop at the same place
+(``limit``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from schemas.identifiers import StreamKey, model_tag
 from streams.engine import (
     announce,
     drift_family,
+    labels_family,
     performance_family,
+    presence_family,
+    proxy_family,
     quality_family,
     retrain,
     sequential_family,
@@ -29,15 +33,20 @@ from streams.engine import (
 )
 from streams.engine.families import Book, supersede
 from streams.engine.kernels.clock import NEVER
+from streams.engine.labels_family import Labels
+from streams.engine.performance_family import Coverage, Final
+from streams.engine.presence_family import Presence
+from streams.engine.proxy_family import Proxies
 from streams.engine.recent import Recent
 from streams.engine.retrain import Policy, Tick
 from streams.engine.sequential_family import Series  # noqa: TC001  # msgspec reads it from the annotation
 from streams.engine.shape import HEADER
-from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
+from streams.engine.store import ARRIVALS, EVERY, FEATURES, LABELS, PERFORMANCE
 from streams.engine.windows import MAX_WINDOWS, closed_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from schemas.outbox import OutboxEvent
     from schemas.settings import Topics
@@ -47,10 +56,11 @@ if TYPE_CHECKING:
     from streams.engine.task_head import Progress
     from streams.engine.windows import Window
 
-DRIFT_RESULTS, PERFORMANCE_RESULTS = "drift-results", "performance-results"
+DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS = "drift-results", "performance-results", "proxy-results"
 """Kinds of cells in the evaluator's shard: one JSON record per evaluated window."""
 KEPT_WINDOWS = 1_000
-"""Evaluated windows whose records are kept: a week of ten-minute windows."""
+"""Evaluated windows whose records are kept: a week of ten-minute windows. A window of performance counts from its second
+evaluation, so that a horizon of 30 days keeps 4,320 ten-minute windows more."""
 _RANGES = 256
 """Windows before a request whose offsets its training range may name."""
 _MOST_RANGES = 4 * _RANGES
@@ -66,6 +76,8 @@ class Cursors(msgspec.Struct, array_like=True):
     performance: int = _UNSET
     sequential: int = _UNSET
     retrain: int = NEVER
+    final: int = _UNSET
+    """Of revision 2 of performance, a horizon behind."""
 
 
 class EvaluatorHead(msgspec.Struct):
@@ -76,13 +88,20 @@ class EvaluatorHead(msgspec.Struct):
     recent: dict[int, int] = msgspec.field(default_factory=dict)
     quality: Book = msgspec.field(default_factory=Book)
     performance: Book = msgspec.field(default_factory=Book)
+    final: Final = msgspec.field(default_factory=Final)
+    coverage: dict[str, Coverage] = msgspec.field(default_factory=dict)
     sequential: Book = msgspec.field(default_factory=Book)
     series: dict[str, Series] = msgspec.field(default_factory=dict)
+    proxies: Proxies = msgspec.field(default_factory=Proxies)
+    presence: Presence = msgspec.field(default_factory=Presence)
+    labels: Labels = msgspec.field(default_factory=Labels)
     policy: Policy = msgspec.field(default_factory=Policy)
     ranges: dict[str, list[tuple[int, int, dict[int, tuple[int, int]]]]] = msgspec.field(default_factory=dict)
+    labels_through: int = _UNSET
     control: dict[int, int] = msgspec.field(default_factory=dict)
     next_event: int = 0
     kept_from: int = 0
+    kept_performance_from: int = 0
     windows: int = 0
     alerts: dict[str, int] = msgspec.field(default_factory=dict)
     times: dict[str, int] = msgspec.field(default_factory=dict)
@@ -136,6 +155,8 @@ class Evaluator:
         self._put: dict[Cell, bytes] = {}
         self._drop: list[Cell] = []
         self.changed = False
+        self.silence_counts = True
+        """Whether windows without events are silence. Not where time was only made to run on (``Replay.run``)."""
 
     def run(self, store: Store, progress: Sequence[Progress | None], limit: Cursors | None = None) -> bool:
         """Decide what can be decided, up to ``MAX_WINDOWS`` windows a family; True when there may be more at once."""
@@ -148,12 +169,13 @@ class Evaluator:
             first = at.first // model.window * model.window
             if at.watermark < first + model.window + model.lateness:
                 return False
-            self.head.cursors = cursors = Cursors(first, first, first, NEVER)
-            self.head.kept_from = first
+            self.head.cursors = cursors = Cursors(first, first, first, NEVER, first)
+            self.head.kept_from = self.head.kept_performance_from = first
             self.changed = True
         more = self._drift(store, at, limit.drift if limit else -NEVER)
         if model.labelled:
             more |= self._performance(store, at, limit.performance if limit else -NEVER)
+            more |= self._final(store, at, limit.final if limit else -NEVER)
             more |= self._sequential(store, at, limit.sequential if limit else -NEVER)
             self._retrain(at, limit)
         self._forget(store)
@@ -186,7 +208,7 @@ class Evaluator:
         if not self._recent.loaded:
             self._recent.load(store, head.recent)
         for window in windows:
-            longest = max((model.rule(r).longest for r in window.references.values()), default=1)
+            longest = max((model.rule(r, s).longest for s, r in window.references.items()), default=1)
             put, dropped = self._recent.add(window, longest)
             self._put.update(put)
             # What was put since the last commit never reaches the store; the order within a commit means nothing.
@@ -194,14 +216,30 @@ class Evaluator:
             head.recent = self._recent.kept
             changes, records = drift_family.step(head.drift, model, window, self._recent.over)
             faults, quality = quality_family.step(head.quality, model, window)
+            expected, proxies = proxy_family.step(head.proxies, model, window)
             for record in records:
-                record["quality"] = quality.get(StreamKey(model.name, record["version"], record["variant"]), {})
+                stream = StreamKey(model.name, record["version"], record["variant"], record.get("segment", ""))
+                record["quality"] = quality.get(stream, {})
+                record["proxies"] = proxies.get(stream, {})
             self._keep(DRIFT_RESULTS, window, records)
             self._remember("predictions", window)
-            self._announce([*changes, *faults])
+            rows = {stream: int(vector[0]) for stream, (_, vector) in window.streams.items()}
+            heard = presence_family.step(head.presence, model, window.start, rows)
+            self._announce([*changes, *faults, *expected, *heard])
             head.cursors.drift = window.end
             head.windows += 1
+        self._silence(self._through["drift"])
         return len(windows) == MAX_WINDOWS
+
+    def _silence(self, until: int) -> None:
+        """Judge the windows without events behind the last one; where that decided something, the cursor says so (R9)."""
+        if not self.silence_counts:
+            return
+        changes = presence_family.advance(self.head.presence, self.model, until)
+        self._announce(changes)
+        for change in changes:
+            self.head.cursors.drift = max(self.head.cursors.drift, change.time)
+            self.changed = True
 
     def _performance(self, store: Store, at: Frontier, stop: int) -> bool:
         model, head = self.model, self.head
@@ -211,9 +249,25 @@ class Evaluator:
         for window in windows:
             changes, records = performance_family.step(head.performance, model, window)
             self._keep(PERFORMANCE_RESULTS, window, records)
-            self._announce(changes)
+            self._announce([*changes, *labels_family.mature(head.labels, model, window)])
+            head.coverage["mature"] = performance_family.coverage(model, window, performance_family.MATURE)
             head.cursors.performance = window.end
             head.windows += 1
+        return len(windows) == MAX_WINDOWS
+
+    def _final(self, store: Store, at: Frontier, stop: int) -> bool:
+        """Performance again, at the horizon. The policy does not hear of it: it would have to wait a horizon for every window."""
+        model, head = self.model, self.head
+        last = at.labels - model.lateness - model.horizon if at.labels != NEVER else 0
+        # Never ahead of revision 1: its record is what this one adds to.
+        stop = min(stop, head.cursors.performance)
+        windows = self._windows(store, "final", PERFORMANCE, head.cursors.final, last, model.window, stop)
+        for window, before in zip(windows, self._kept(store, PERFORMANCE_RESULTS, windows), strict=True):
+            changes, records = performance_family.revise(head.final, model, window)
+            self._keep(PERFORMANCE_RESULTS, window, performance_family.with_final(before, records))
+            self._announce(changes, tell_policy=False)
+            head.coverage["final"] = performance_family.coverage(model, window, performance_family.FINAL)
+            head.cursors.final = window.end
         return len(windows) == MAX_WINDOWS
 
     def _sequential(self, store: Store, at: Frontier, stop: int) -> bool:
@@ -221,15 +275,53 @@ class Evaluator:
         config = model.config
         last = at.labels - model.lateness if at.labels != NEVER else 0
         panes = self._windows(store, "sequential", ARRIVALS, head.cursors.sequential, last, model.pane, stop)
+        self._remember_labels(store)
         for pane in panes:
-            self._remember("labels", pane)
-            labels = sum(int(vector[HEADER]) for _, vector in pane.streams.values())
+            self._calibration(pane.start)
+            self._labels(pane.start // model.window * model.window)
+            # A segment's labels are among those of all traffic.
+            labels = sum(int(vector[HEADER]) for stream, (_, vector) in pane.streams.items() if not stream.segment)
             if isinstance(config, ModelConfig) and config.retrain is not None:
                 head.policy.ticks.append(Tick(pane.end, labels))
             if isinstance(config, ModelConfig) and config.sequential:
                 self._announce(sequential_family.step(head.sequential, head.series, model, pane))
+            proxy_family.collect(head.proxies, model, pane)
+            labels_family.collect(head.labels, model, pane)
             head.cursors.sequential = pane.end
+            self._calibration(pane.end)
+            self._labels(pane.end // model.window * model.window)
+        if len(panes) < MAX_WINDOWS:
+            self._calibration(min(last, stop))
+            self._labels(min(last, stop) // model.window * model.window)
         return len(panes) == MAX_WINDOWS
+
+    def _labels(self, until: int) -> None:
+        """Judge the labels as a stream up to ``until``, the end of a window of which all panes are read."""
+        head = self.head
+        through, changes = labels_family.advance(
+            head.labels,
+            self.model,
+            until,
+            lambda s, shape: self.model.reference_of(s, shape, self._references),
+            silence=self.silence_counts,
+        )
+        if through:
+            self._announce(changes)
+            head.cursors.sequential = max(head.cursors.sequential, through)
+            self.changed = True
+
+    def _calibration(self, until: int) -> None:
+        """Close the collected window of labels once all of its panes are read, which the cursor then says (R9)."""
+        head = self.head
+        closed = proxy_family.close(
+            head.proxies, self.model, until, lambda s, shape: self.model.reference_of(s, shape, self._references)
+        )
+        if closed is not None:
+            window, changes, records = closed
+            self._keep(PROXY_RESULTS, window, records)
+            self._announce(changes)
+            head.cursors.sequential = max(head.cursors.sequential, window.end)
+            self.changed = True
 
     def _retrain(self, at: Frontier, limit: Cursors | None) -> None:
         """Let the policy see everything that all families it listens to have decided."""
@@ -251,7 +343,12 @@ class Evaluator:
     def reached(self, limit: Cursors) -> bool:
         """Whether every family has decided what lies before the cursors of a journaled command."""
         mine = self.head.cursors
-        pairs = ((mine.drift, limit.drift), (mine.performance, limit.performance), (mine.sequential, limit.sequential))
+        pairs = (
+            (mine.drift, limit.drift),
+            (mine.performance, limit.performance),
+            (mine.sequential, limit.sequential),
+            (mine.final, limit.final),
+        )
         return all(a >= b for a, b in pairs)
 
     # -- commands -----------------------------------------------------------------------------------------------------
@@ -282,9 +379,16 @@ class Evaluator:
             ("drift", self.head.drift),
             ("quality", self.head.quality),
             ("performance", self.head.performance),
+            ("performance", self.head.final.book),
             ("sequential", self.head.sequential),
+            ("proxy", self.head.proxies.book),
+            ("proxy", self.head.proxies.calibration),
+            ("service", self.head.presence.book),
+            ("labels", self.head.labels.presence.book),
+            ("labels", self.head.labels.mature),
         ):
             self._announce(supersede(book, self.model.name, family, version, time, evidence), tell_policy=False)  # type: ignore[arg-type]
+        supersede(self.head.final.matured, self.model.name, "performance", version, time, evidence)  # said above
         self.head.policy.queue.clear()
 
     # -- what leaves --------------------------------------------------------------------------------------------------
@@ -331,6 +435,20 @@ class Evaluator:
         passed = sum(end <= oldest for _, end, _ in ranges)
         del ranges[: max(passed, len(ranges) - _MOST_RANGES)]
 
+    def _remember_labels(self, store: Store) -> None:
+        """Keep the offsets of the labels up to where the outcomes are read, of those that name the model and of those without."""
+        head, through = self.head, self._through["sequential"]
+        found: list[Window] = []
+        for name in (self.model.name, EVERY):
+            first = max(head.labels_through, 0)
+            while windows := list(closed_windows(store, self.shards, LABELS, name, first, through, self.model.pane)):
+                found += windows
+                first = windows[-1].end
+        for window in sorted(found, key=lambda w: w.start):
+            self._remember("labels", window)
+        self.changed |= bool(found)
+        head.labels_through = max(head.labels_through, through)
+
     def _offsets(self, kind: str, since: int, until: int) -> dict[str, tuple[int, int]]:
         """The lowest and highest offset by partition of the remembered windows that touch [since, until).
 
@@ -349,17 +467,27 @@ class Evaluator:
         data = orjson.dumps(records, option=orjson.OPT_SORT_KEYS)
         self._put[kind, self.model.name, window.start] = data
 
+    def _kept(self, store: Store, kind: str, windows: list[Window]) -> list[list[dict[str, Any]]]:
+        """What was kept of some windows before, committed or not."""
+        cells = [(kind, self.model.name, window.start) for window in windows]
+        found = store.cells([(self.shard, cell) for cell in cells]) if cells else []
+        return [orjson.loads(self._put.get(cell, data) or b"[]") for cell, data in zip(cells, found, strict=True)]
+
     def _forget(self, store: Store) -> None:
-        """Drop the results of windows that every family has long passed."""
-        cursors = self.head.cursors
-        passed = min(cursors.drift, cursors.performance) if self.model.labelled else cursors.drift
-        limit = passed - KEPT_WINDOWS * self.model.window
-        if limit <= self.head.kept_from:
-            return
-        for kind in (DRIFT_RESULTS, PERFORMANCE_RESULTS):
-            name = self.model.name
-            self._drop.extend((kind, name, at) for at in store.starts(self.shard, kind, name, 0, limit))
-        self.head.kept_from = limit
+        """Drop the results of windows that their family has long passed: of performance, with both of its revisions."""
+        head, kept = self.head, KEPT_WINDOWS * self.model.window
+        limit = head.cursors.drift - kept
+        self._drop_results(store, PROXY_RESULTS, head.kept_from, limit)
+        head.kept_from = self._drop_results(store, DRIFT_RESULTS, head.kept_from, limit)
+        passed = head.cursors.final - kept
+        head.kept_performance_from = self._drop_results(store, PERFORMANCE_RESULTS, head.kept_performance_from, passed)
+
+    def _drop_results(self, store: Store, kind: str, since: int, limit: int) -> int:
+        if limit <= since:
+            return since
+        name = self.model.name
+        self._drop.extend((kind, name, at) for at in store.starts(self.shard, kind, name, 0, limit))
+        return limit
 
     def stage(self, commit: Commit) -> None:
         """Write the whole state, the new results and the new events into ``commit``."""

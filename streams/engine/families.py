@@ -15,13 +15,15 @@ from schemas.identifiers import StreamKey, event_id
 from streams.engine.alerts import Change, Condition, close, judge, name, rejecting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from schemas.alerts import Evidence, Family, Severity
     from schemas.config import Confirmation
     from streams.engine.plan import Model
 
 
 class Book(msgspec.Struct):
-    """The conditions of one family, by stream (``stream_text``) and subject, and the incident that a stream's open alerts share."""
+    """The conditions of one family, by stream (``stream_text``) and subject; the incident that open alerts share, by version."""
 
     conditions: dict[str, dict[str, Condition]] = msgspec.field(default_factory=dict)
     incidents: dict[str, str] = msgspec.field(default_factory=dict)
@@ -31,14 +33,30 @@ class Book(msgspec.Struct):
         """The condition of a cell, made when it is new."""
         return self.conditions.setdefault(stream_text(stream), {}).setdefault(subject, Condition())
 
-    def has_open(self, stream: StreamKey) -> bool:
-        """Whether any alert of a stream is open."""
-        return any(c.open for c in self.conditions.get(stream_text(stream), {}).values())
+    def of_version(self, whole: StreamKey) -> Iterator[Condition]:
+        """The conditions of all traffic of a version and variant, and of its segments."""
+        key = stream_text(whole)
+        for text, subjects in self.conditions.items():
+            if text == key or text.startswith(f"{key}\x1f"):
+                yield from subjects.values()
 
 
 def stream_text(stream: StreamKey) -> str:
     """A stream of a known model as one text."""
-    return f"{stream.version}\x1f{stream.variant}"
+    whole = f"{stream.version}\x1f{stream.variant}"
+    return f"{whole}\x1f{stream.segment}" if stream.segment else whole
+
+
+def stream_of(model: str, text: str) -> StreamKey:
+    """The stream of a model that `stream_text` was made of."""
+    version, variant, *segment = text.split("\x1f", 2)
+    return StreamKey(model, version, variant, *segment)
+
+
+def who(stream: StreamKey) -> str:
+    """A stream as a summary names it."""
+    name = f"{stream.model} {stream.version}".strip()
+    return f"{name} ({stream.segment})" if stream.segment else name
 
 
 def decide(  # noqa: PLR0913  # all that a cell's decision is made of, once
@@ -56,21 +74,29 @@ def decide(  # noqa: PLR0913  # all that a cell's decision is made of, once
     evidence: Evidence,
     summary: str,
     since: int | None = None,
+    revision: int = 1,
+    may_open: bool = True,
 ) -> Change | None:
     """One decided cell: the change of its alert, if any, with ids, incident and sequence filled in."""
     condition = book.condition(stream, subject)
-    was_open = book.has_open(stream)
     cooldown = model.config.alerts.cooldown
     transition = judge(
-        condition, rejected=rejected, severity=severity, window=window, confirm=confirm, cooldown=cooldown
+        condition,
+        rejected=rejected,
+        severity=severity,
+        window=window,
+        confirm=confirm,
+        cooldown=cooldown,
+        may_open=may_open,
     )
     if transition is None:
         return None
     if transition == "opened":
-        name(condition, stream, family, subject, model.decision)
-        key = stream_text(stream)
-        if not was_open:
-            book.incidents[key] = event_id("incident", *stream, family, window[1], model.decision)
+        name(condition, stream, family, subject, model.decision, revision)
+        whole = stream._replace(segment="")  # what hits a segment hits all traffic, a little: one incident
+        key = stream_text(whole)
+        if not any(c.open for c in book.of_version(whole) if c is not condition):
+            book.incidents[key] = event_id("incident", *whole[:3], family, window[1], model.decision)
         condition.incident = book.incidents[key]
     condition.sequence += 1
     confirming = rejecting(condition)  # only now: before, this window was not among them
@@ -84,7 +110,8 @@ def supersede(book: Book, model: str, family: Family, version: str, time: int, e
     """A new version took over: the open alerts of all others resolve, and they are not judged any more."""
     changes = []
     for key, subjects in sorted(book.conditions.items()):
-        old, variant = key.split("\x1f", 1)
+        stream = stream_of(model, key)
+        old = stream.version
         if old == version:
             continue
         for subject, condition in sorted(subjects.items()):
@@ -92,8 +119,7 @@ def supersede(book: Book, model: str, family: Family, version: str, time: int, e
                 window = (condition.opened, max(time, condition.opened))
                 close(condition, window[1])
                 condition.sequence += 1
-                summary = f"{model} {old}: {subject} resolved, because version {version} took over"
-                stream = StreamKey(model, old, variant)
+                summary = f"{who(stream)}: {subject} resolved, because version {version} took over"
                 changes.append(
                     Change(
                         "resolved",

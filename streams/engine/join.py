@@ -136,9 +136,9 @@ class Join:
         self.truths.used[0] = len(coded)
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """What the memories take."""
-        return self.predictions.bytes + self.labels.lines.nbytes
+        return self.predictions.size_bytes + self.labels.lines.nbytes
 
     # -- records ------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ from detectors.performance import layout
 from schemas.config import FeatureSetConfig, ModelConfig, decision_hash
 from schemas.errors import ReferenceMismatch, StateMismatch
 from streams.engine.dictionary import Columns
+from streams.engine.outcomes import FIRST_BLOCK, block_width
+from streams.engine.segments import NONE, Segments, segments_of
 from streams.engine.shape import HEADER, Shape, lay_out
 from streams.engine.truth import Truths
 
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from detectors.decisions import Rule
     from detectors.reference import Reference
     from schemas.identifiers import StreamKey
+    from schemas.monitors import ProxySubject
 
+_HALF = 0.5
+"""Of the budget: a change in all traffic matters most, and many segments must not leave it without power."""
 MOST_STREAMS = 1 << 16
 """Versions x variants of one model that a process can tell apart; a task takes far fewer (``task_streams.MAX_STREAMS``)."""
 REGRESSION, BINARY, MULTICLASS = 0, 2, 3
@@ -53,6 +58,8 @@ class Model:
     idle: int
     maturity: int
     horizon: int
+    sample: float
+    memory: int
     columns: Columns
     default: Shape
     reference: Reference
@@ -66,27 +73,27 @@ class Model:
     stream_names: list[tuple[str, str]] = field(default_factory=list)
     stream_shapes: list[Shape] = field(default_factory=list)
     stream_references: list[Reference] = field(default_factory=list)
-    rules: dict[str, Rule] = field(default_factory=dict)
+    segments: Segments = NONE
+    rules: dict[tuple[str, float], Rule] = field(default_factory=dict)
 
     @property
     def times(self) -> dict[str, int]:
-        """What state is laid out by besides its reference, in ms: it cannot change under state that exists."""
+        """What state is made by besides its reference, times in ms: it cannot change under state that exists."""
         return {
             "windows.pane": self.pane,
             "windows.size": self.window,
             "windows.lateness": self.lateness,
             "labels.maturity": self.maturity,
             "labels.horizon": self.horizon,
+            "labels.sample (a share of 2^32)": round(self.sample * 2**32),
         }
 
     def refuse_other_times(self, kept: dict[str, int], where: str) -> None:
-        """Raise StateMismatch when state was made with other panes, windows or horizons than the configuration has."""
+        """Raise StateMismatch when state was made with other panes, windows, horizons or samples than the configuration has."""
         for name, now in self.times.items():
             before = kept.get(name, now)
             if before != now:
-                what = (
-                    f"{where}: the state of {self.name!r} was made with {name} {before} ms, monitor.yaml says {now} ms"
-                )
+                what = f"{where}: the state of {self.name!r} was made with {name} {before}, monitor.yaml says {now} (times in ms)"
                 raise StateMismatch(what, f"put {name} back, or monitor under a new model name or group")
 
     @property
@@ -102,21 +109,44 @@ class Model:
         return layout.width(self.config.task, len(self.classes))
 
     @property
+    def revisions(self) -> int:
+        """How often the performance of a window is judged: at maturity, and at the horizon where that is later (R4)."""
+        return 2 if self.horizon > self.maturity else 1
+
+    @property
     def outcome_cells(self) -> int:
-        """How many tests share the budget of performance and sequential: the metrics of a window, and the error rate."""
-        return (
-            max(1, len(self.config.performance) + self.config.sequential) if isinstance(self.config, ModelConfig) else 1
-        )
+        """How many tests share the budget of performance and sequential.
+
+        The metrics of a window, once for each of its revisions, the error rate, and the proxies.
+        """
+        if not isinstance(self.config, ModelConfig):
+            return 1
+        return max(1, self.revisions * len(self.config.performance) + self.config.sequential + len(self.proxies))
+
+    @property
+    def proxies(self) -> tuple[ProxySubject, ...]:
+        """What stands in for performance until labels are in, as far as the model's own reference allows it."""
+        if not isinstance(self.config, ModelConfig) or self.task_code != BINARY:
+            return ()
+        known = self.reference.outcomes
+        labelled = known is not None and len(known) > layout.SCORES and layout.score_histograms(known).any()
+        scored = self.reference.scored is not None
+        return tuple(p for p in self.config.proxy if (labelled if p == "calibration" else scored))
+
+    @property
+    def block_width(self) -> int:
+        """The width of one block of outcomes: the outcome vector and the delays of the labels (`streams.engine.outcomes`)."""
+        return block_width(self.outcome_width)
 
     @property
     def arrival_width(self) -> int:
-        """The width of an arrival pane's vector: header and one outcome vector."""
-        return HEADER + self.outcome_width
+        """The width of an arrival pane's vector: header and one block."""
+        return HEADER + self.block_width
 
     @property
     def performance_width(self) -> int:
-        """The width of a performance pane's vector: header, then the outcomes up to maturity, then those up to the horizon."""
-        return HEADER + 2 * self.outcome_width
+        """The width of a performance pane's vector: header, predictions remembered, the block up to maturity and the rest."""
+        return FIRST_BLOCK + 2 * self.block_width
 
     def add_reference(self, reference: Reference) -> Shape:
         """Lay out a reference of one of the model's versions."""
@@ -140,7 +170,7 @@ class Model:
         return at
 
     def reference_of(self, stream: StreamKey, shape_hash: str, references: References | None) -> Reference:
-        """The reference that a stream's closed panes were counted with: its version's own, or the model's.
+        """The reference that a stream's closed panes are compared with: its version's own, or the model's; of a segment its part.
 
         Raises StateMismatch when neither has that shape.
         """
@@ -152,17 +182,33 @@ class Model:
             raise StateMismatch(
                 what, "put that reference back (models.*.references, or publish it), or start a new group"
             )
-        return found
+        return found.of_segment(stream.segment)
 
-    def rule(self, reference: Reference) -> Rule:
-        """The rule that decides about drift from a reference, compiled once: thresholds, seasons, time scales."""
-        rule = self.rules.get(reference.content_hash)
+    def budget(self, stream: StreamKey | None = None) -> Budget:
+        """The false alarms that one stream may spend.
+
+        All traffic has half of the owner's budget where there are segments, and the segments of a version and variant share
+        the other half equally: by how many they can be, not by how many have come, so that a window's level does not move.
+        """
+        whole = Budget.parse(self.config.alerts.false_alarms)
+        return replace(whole, false_alarms=whole.false_alarms * self.share(stream))
+
+    def share(self, stream: StreamKey | None = None) -> float:
+        """The part of the budget that one stream may spend; None stands for all traffic."""
+        if not self.segments.definitions:
+            return 1.0
+        return _HALF / self.segments.streams if stream is not None and stream.segment else _HALF
+
+    def rule(self, reference: Reference, stream: StreamKey | None = None) -> Rule:
+        """The rule that decides about a stream's drift from a reference, compiled once: thresholds, seasons, time scales."""
+        key = reference.content_hash, self.share(stream)
+        rule = self.rules.get(key)
         if rule is None:
             alerts = self.config.alerts
-            budget = Budget.parse(alerts.false_alarms)
+            budget = self.budget(stream)
             watched = self.watched(reference)
             rule = compile_rule(reference, watched, budget, self.window, alerts.confirmation, alerts.scales)
-            self.rules[reference.content_hash] = rule
+            self.rules[key] = rule
         return rule
 
     def watched(self, reference: Reference) -> list[int]:
@@ -240,6 +286,8 @@ def _model(index: int, name: str, config: ModelConfig | FeatureSetConfig, refere
         idle=windows.idle,
         maturity=labels.maturity if labels else 0,
         horizon=labels.horizon if labels else 0,
+        sample=labels.sample if labels else 1.0,
+        memory=int(labels.memory) if labels else 0,
         columns=columns,
         default=shape,
         reference=reference,
@@ -247,6 +295,7 @@ def _model(index: int, name: str, config: ModelConfig | FeatureSetConfig, refere
         task_code=code,
         decision=decision_hash(config),
         truth=Truths(classes, 0 if code == BINARY else len(classes) - 1),
+        segments=segments_of(config, reference),
     )
     model.shapes[shape.hash], model.references[shape.hash] = shape, reference
     _know_classes(model)

@@ -19,7 +19,7 @@ from detectors.decisions import Budget, level
 from detectors.quality import Checks, quality_severity
 from schemas.alerts import Bin, Evidence, RankedFeature
 from schemas.config import Alerts, Confirmation, ModelConfig
-from streams.engine.families import Book, decide, stream_text
+from streams.engine.families import Book, decide, stream_text, who
 from streams.engine.shape import HEADER
 
 if TYPE_CHECKING:
@@ -47,9 +47,13 @@ def split(subject: str) -> tuple[str, str]:
     return feature, check
 
 
-def levels(alerts: Alerts, window: int, cells: int) -> tuple[float, float, float]:
-    """The levels of one window, of a confirmed one, and of one that decides alone; ``window`` in ms."""
+def levels(alerts: Alerts, window: int, cells: int, share: float = 1.0) -> tuple[float, float, float]:
+    """The levels of one window, of a confirmed one, and of one that decides alone; ``window`` in ms.
+
+    ``share`` is the part of the budget that the stream has.
+    """
     whole, confirm = Budget.parse(alerts.false_alarms), alerts.confirmation
+    whole = replace(whole, false_alarms=whole.false_alarms * share)
     alone = level(whole, "quality", window, cells, _ONE)
     if confirm.needed == 1:
         return alone, 0.0, alone
@@ -78,7 +82,7 @@ def _judge(
     book: Book, model: Model, stream: StreamKey, reference: Reference, window: Window, found: CheckResults
 ) -> list[Change]:
     alerts = model.config.alerts
-    once, confirmed, alone = levels(alerts, model.window, max(1, len(found.checks.cells)))
+    once, confirmed, alone = levels(alerts, model.window, max(1, len(found.checks.cells)), model.share(stream))
     p = found.p_value[0]
     at_once = np.where(found.decides_alone[0], alone, once)
     now = p < at_once
@@ -130,8 +134,9 @@ def _tier(model: Model) -> str:
 
 
 def _sentence(stream: StreamKey, result: QualityResult, *, rejected: bool) -> str:
-    who = f"{stream.model} {stream.version}".strip()
-    return f"{who}: {result.sentence}" + ("" if rejected else "; that is within what the reference allows again")
+    return f"{who(stream)}: {result.sentence}" + (
+        "" if rejected else "; that is within what the reference allows again"
+    )
 
 
 def _record(found: CheckResults) -> dict[str, Any]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from streams.engine.store import Cell, Store
     from streams.engine.windows import Window
 
+_Name = tuple[str, str, str]
+"""Version, variant and segment."""
 RECENT = "recent-windows"
 """Kind of these cells."""
 
@@ -38,7 +40,7 @@ class Recent:
     def __init__(self, model: str, shard: str, length: int) -> None:
         """Nothing is known until ``load``."""
         self._model, self._shard, self._length = model, shard, length
-        self._windows: deque[tuple[int, int, dict[tuple[str, str], tuple[str, NDArray[np.int64]]]]] = deque()
+        self._windows: deque[tuple[int, int, dict[_Name, tuple[str, NDArray[np.int64]]]]] = deque()
         self.loaded = False
 
     @property
@@ -55,7 +57,7 @@ class Recent:
             if data is None:
                 raise StateMissing(f"{where}: listed and gone", RESTORE)
             entries = cells.decode(data, where)
-            streams = {(e.version, e.variant): (e.shape, snapshot.unpack_vector(e.vector)) for e in entries}
+            streams = {(e.version, e.variant, e.segment): (e.shape, snapshot.unpack_vector(e.vector)) for e in entries}
             self._windows.append((cell[2], kept[cell[2]], streams))
         self.loaded = True
 
@@ -68,13 +70,13 @@ class Recent:
         past = [(at, reach) for at, reach, _ in self._windows if at <= window.start - reach * self._length]
         dropped = [(RECENT, self._model, at) for at, reach in past if reach > 1]
         self._windows = deque(w for w in self._windows if w[0] > window.start - w[1] * self._length)
-        streams = {(key.version, key.variant): found for key, found in window.streams.items()}
+        streams = {(key.version, key.variant, key.segment): found for key, found in window.streams.items()}
         self._windows.append((window.start, longest, streams))
         if longest == 1:
             return [], dropped
         entries = [
-            Entry(version, variant, shape, snapshot.pack_vector(vector))
-            for (version, variant), (shape, vector) in streams.items()
+            Entry(version, variant, shape, snapshot.pack_vector(vector), segment)
+            for (version, variant, segment), (shape, vector) in streams.items()
         ]
         return [((RECENT, self._model, window.start), cells.encode(entries))], dropped
 
@@ -85,14 +87,14 @@ class Recent:
         Windows counted with another reference are not of this stream's distribution and end the look back.
         """
         latest, _, newest = self._windows[-1]
-        shape, total = newest[stream.version, stream.variant]
+        shape, total = newest[stream.version, stream.variant, stream.segment]
         before = [(latest - at) // self._length for at, _, _ in self._windows]
         found = {1: total}
         index, held = len(self._windows) - 2, 1
         for scale in scales:
             used = held
             while index >= 0 and before[index] < scale:
-                older = self._windows[index][2].get((stream.version, stream.variant))
+                older = self._windows[index][2].get((stream.version, stream.variant, stream.segment))
                 index -= 1
                 if older is None:
                     continue

@@ -225,7 +225,7 @@ class Remembered:
         self._index()
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """What the arrays take."""
         arrays = (self.keys, self.refs, *self.rows, *self.slots, *self.room)
         return sum(a.nbytes for a in arrays)

@@ -7,6 +7,11 @@ stays above, it is fooled no more often than the first. Errors come in bursts: t
 panes have varied more than independent labels would, and what a single pane can add is bounded.
 
 Without labels in the reference there is no baseline: ADWIN then compares the stream with its own past.
+
+What arrives at a time are labels of predictions of many times, so there is no share of a window that an alert could rest on:
+its evidence has no coverage. It says how many labels it rests on, and how late those of the pane that decided it came. Where
+labels of errors come sooner than the others (a complaint, a chargeback), the rate of what has arrived is higher than that of
+what will have: a new version, or more traffic, can then look like a rise. `performance` at the horizon is free of that.
 """
 
 from __future__ import annotations
@@ -16,16 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from detectors.decisions import Budget, level
+from detectors.decisions import level
 from detectors.performance import layout
 from detectors.sequential import Adwin, Dispersion, EDetector
 from schemas.alerts import Evidence
 from schemas.config import Confirmation
-from streams.engine.families import Book, decide, stream_text
-from streams.engine.shape import HEADER
+from streams.engine import outcomes
+from streams.engine.families import Book, decide, stream_text, who
 
 if TYPE_CHECKING:
     from detectors.reference import Reference
+    from schemas.identifiers import StreamKey
     from streams.engine.alerts import Change
     from streams.engine.plan import Model
     from streams.engine.windows import Window
@@ -77,15 +83,18 @@ def step(book: Book, series: dict[str, Series], model: Model, pane: Window) -> l
     for stream, (_, vector) in pane.streams.items():
         if stream.version in book.superseded or not model.classes:
             continue
-        n, errors = int(vector[HEADER + layout.N]), int(vector[HEADER + layout.ERRORS])
+        arrived = outcomes.arrival(model, vector)
+        n, errors = arrived.labels, int(arrived.counts[layout.ERRORS])
         if n == 0:
             continue
-        one = series.setdefault(stream_text(stream), Series())
-        one.panes = [*one.panes, pane.start][-MAX_PANES:]
         reference = pane.references[stream]
         baseline = _baseline(reference)
+        if stream.segment and baseline is None:
+            continue  # ADWIN's alarms have no share of the budget, and many segments would make many of them
+        one = series.setdefault(stream_text(stream), Series())
+        one.panes = [*one.panes, pane.start][-MAX_PANES:]
         open_ = book.condition(stream, SUBJECT).open
-        at = allowance(model)
+        at = allowance(model, stream)
         found = (
             _against_past(one, n, errors, open_=open_)
             if baseline is None
@@ -95,6 +104,7 @@ def step(book: Book, series: dict[str, Series], model: Model, pane: Window) -> l
             continue
         since = one.panes[-min(found.panes, len(one.panes))]
         size = found.rate - found.before
+        p50, p90, p99 = arrived.delay_quantiles()
         evidence = Evidence(
             statistic=found.statistic,
             value=found.rate,
@@ -103,6 +113,11 @@ def step(book: Book, series: dict[str, Series], model: Model, pane: Window) -> l
             reference_value=found.before,
             effect_size=size,
             n=found.n,
+            labels=found.n,
+            sample=model.sample,
+            delay_p50_ms=p50,
+            delay_p90_ms=p90,
+            delay_p99_ms=p99,
             reference_hash=reference.content_hash,
             config_hash=model.decision,
         )
@@ -121,8 +136,8 @@ def step(book: Book, series: dict[str, Series], model: Model, pane: Window) -> l
             confirm=_AT_ONCE,
             evidence=evidence,
             summary=(
-                f"{stream.model} {stream.version}: the error rate of labelled predictions {verb} "
-                f"({found.rate:.3f} on {found.n:,} labels, {found.before:.3f} {where})"
+                f"{who(stream)}: the error rate of labelled predictions {verb} "
+                f"({found.rate:.3f} on {found.n:,} labels by arrival, {found.before:.3f} {where})"
             ),
             since=since,
         )
@@ -136,13 +151,12 @@ def step(book: Book, series: dict[str, Series], model: Model, pane: Window) -> l
     return changes
 
 
-def allowance(model: Model) -> float:
-    """Return the rate of false alarms per pane that the budget allows: one cell's share of what all outcome cells have.
+def allowance(model: Model, stream: StreamKey | None = None) -> float:
+    """Return the rate of false alarms per pane that a stream's budget allows: one cell's share of what all outcome cells have.
 
     At most `detectors.decisions.LARGEST_LEVEL`, which is ten panes between false alarms.
     """
-    budget = Budget.parse(model.config.alerts.false_alarms)
-    return level(budget, "sequential", model.pane, model.outcome_cells, (1, 1))
+    return level(model.budget(stream), "sequential", model.pane, model.outcome_cells, (1, 1))
 
 
 def _baseline(reference: Reference) -> tuple[int, int] | None:
@@ -177,7 +191,7 @@ def _against_baseline(
     before = spread.value  # of the panes before this one: a pane must not judge itself
     detector, found = rise, rise.update_many(n, errors, errors, dispersion=before)
     one.rise = rise.to_state()
-    longest = rise.window_start
+    longest = rise.reach
     if open_:
         back = (
             _all_clear(threshold, threshold, at)
@@ -186,12 +200,12 @@ def _against_baseline(
         )
         fell = back.update_many(n, errors, errors, dispersion=before)
         one.back = back.to_state()
-        longest = max(longest, back.window_start)
+        longest = max(longest, back.reach)
         if fell and not found:
             detector, found = back, True
     spread.update(n, errors)
     one.dispersion = spread.to_state()
-    one.panes = one.panes[-longest:]
+    one.panes = one.panes[-max(1, longest) :]
     if not found:
         return None
     return _Verdict(

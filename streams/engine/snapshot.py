@@ -68,6 +68,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     variant: str
     shape: str
     vector: bytes
+    segment: str = ""
 
 
 def pack_vector(vector: NDArray[np.int64]) -> bytes:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FEATURES, ARRIVALS, PERFORMANCE, WINDOWS = "features", "arrivals", "performance", "windows"
 """Kinds of cells: feature panes, outcomes by arrival of the label, outcomes by time of the prediction, evaluated windows."""
+LABELS, EVERY = "labels", "*"
+"""Kind of the cells that say where labels of a time stand in the log, by the model that they name; EVERY: by those without."""
 
 Cell = tuple[str, str, int]
 """(kind, model, start in ms)."""

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detectors.performance import count_outcomes
+from detectors.performance.delays import count_delays
 from schemas.errors import Outcome
 from streams.engine import cells, snapshot
 from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, LabelColumns, PredictionColumns
-from streams.engine.join import Join
+from streams.engine.join import Join, Pairs
 from streams.engine.kernels import clock as clocks
 from streams.engine.kernels import join as joins
 from streams.engine.kernels.clock import NEVER
 from streams.engine.kernels.fold import fold, touch
+from streams.engine.outcomes import FIRST_BLOCK, REMEMBERED
 from streams.engine.plan import BINARY
 from streams.engine.shape import HEADER
-from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
+from streams.engine.store import ARRIVALS, EVERY, FEATURES, LABELS, PERFORMANCE
 from streams.engine.task_head import HEAD, Progress, head_of
 from streams.engine.task_streams import TaskStreams
 
@@ -47,14 +49,18 @@ _STATUS = {
     clocks.FUTURE: Outcome.FUTURE,
     joins.DUPLICATE: Outcome.DUPLICATE,
     joins.CONFLICT: Outcome.CONFLICT,
+    joins.SAMPLED_OUT: Outcome.SAMPLED_OUT,
 }
 
 
 class Task:
     """The state of one task. Arrays have one entry per model of the plan, in its order."""
 
-    def __init__(self, plan: Plan, shard: str, predictions: str, labels: str | None) -> None:
-        """An empty task; ``predictions`` (or the features topic) and ``labels`` are topic names, ``shard`` names its state."""
+    def __init__(self, plan: Plan, shard: str, predictions: str, labels: str | None, partitions: int = 1) -> None:
+        """An empty task; ``predictions`` (or the features topic) and ``labels`` are topic names, ``shard`` names its state.
+
+        ``partitions``: how many such tasks there are, which share ``labels.memory``.
+        """
         models = plan.models
         n = len(models)
         self.plan, self.shard = plan, shard
@@ -71,16 +77,19 @@ class Task:
         self.first = np.full(n, -NEVER)
         self.unknown_features = np.zeros(n, np.int64)
         self.streams = TaskStreams(plan)
-        self.join = Join(plan)
+        self.join = Join(plan, partitions)
         self.open = {
             FEATURES: cells.Cells(lambda m, s: self.streams.shapes[m][s].width),
             ARRIVALS: cells.Cells(lambda m, _s: models[m].arrival_width),
             PERFORMANCE: cells.Cells(lambda m, _s: models[m].performance_width),
+            LABELS: cells.Cells(lambda _m, _s: HEADER),
         }
         self.entries: list[tuple[int, OutboxEvent]] = []
         self._dropped: list[Cell] = []
         self._closing: list[tuple[str, int, int]] = []
         self._pane = np.array([m.pane for m in models], np.int64)
+        # Of labels that name no model: a part of every model's panes.
+        self._label_pane = np.append(self._pane, np.gcd.reduce(self._pane) if n else 1)
         self.lateness = np.array([m.lateness for m in models], np.int64)
         self._idle = np.array([m.idle for m in models], np.int64)
         self._label_lateness = np.append(self.lateness, self.lateness.min(initial=1 << 40))
@@ -105,7 +114,7 @@ class Task:
         topic = self.topics[0]
         part = slice(first, last)
         event_time = columns.event_time[part]
-        model, stream, refused = self.streams.admit(columns.model[part], columns.stream[part])
+        model, cohort, refused = self.streams.admit(columns.model[part], columns.stream[part], columns.segments, first)
         offset, record_time = offset[part], record_time[part]
         status = np.empty(last - first, np.int8)
         self.record_time[topic] = clocks.advance(
@@ -125,24 +134,26 @@ class Task:
         self.offsets[topic] = int(offset[-1]) + 1
         self._begin(model, event_time, record_time, status)
         if len(self.topics) > 1:
-            outcomes = self.join.add_predictions(
+            stream, remembered = self.streams.remembered(model, cohort)
+            outcomes, fresh = self.join.add_predictions(
                 columns.key[part],
                 event_time,
                 model,
                 stream,
+                remembered,
                 columns.klass[part],
                 columns.answer[part],
                 status,
             )
+            waits = np.flatnonzero(fresh)
+            self._remember(model[waits], cohort[waits], event_time[waits])
             self._add_outcomes(outcomes)
         applied = np.flatnonzero(status == 0)
         if len(applied):
             m = model[applied].astype(np.int64)
             start = event_time[applied] // self._pane[m] * self._pane[m]
             np.minimum.at(self.first, m, start)
-            begin = np.zeros(last - first, np.int64)
-            begin[applied] = self.open[FEATURES].place(m, start, stream[applied].astype(np.int64))
-            self._fold(columns, first, last, status, stream, begin, offset)
+            self._fold(columns, first, last, status, cohort, offset)
         self._count(topic, model, status)
         for index, unknown in columns.unknown.items():
             self.unknown_features[index] += int(unknown[part].sum())
@@ -154,25 +165,29 @@ class Task:
         first: int,
         last: int,
         status: NDArray[np.int8],
-        stream: NDArray[np.int32],
-        begin: NDArray[np.int64],
+        cohort: NDArray[np.int32],
         offset: NDArray[np.int64],
     ) -> None:
-        """Count the applied rows of each model, shape by shape."""
+        """Count the applied rows of each model in all traffic and in their segments, shape by shape."""
         for m, group in columns.features.items():
             low, high = np.searchsorted(group.rows, (first, last))
             local = group.rows[low:high] - first
             at = np.flatnonzero(status[local] == 0)
-            shapes = self.streams.shapes[m]
-            for s in np.unique(stream[local[at]]).tolist():
+            if not len(at):
+                continue
+            rows, shapes = local[at], self.streams.shapes[m]
+            c = cohort[rows].astype(np.int64)
+            start = columns.event_time[first:last][rows] // self._pane[m] * self._pane[m]
+            begin = self.open[FEATURES].spread(m, start, c, self.streams.members[m])
+            stream = self.streams.bases(m, c)
+            for s in np.unique(stream).tolist():
                 shape = shapes[s]
-                mine = at[stream[local[at]] == s]
-                rows = local[mine]
+                mine = np.flatnonzero(stream == s)
                 fold(
                     group.values,
-                    mine + low,
-                    begin[rows],
-                    offset[rows],
+                    at[mine] + low,
+                    np.ascontiguousarray(begin[:, mine]),
+                    offset[rows[mine]],
                     self.open[FEATURES].arena,
                     shape.column,
                     shape.categorical,
@@ -213,7 +228,23 @@ class Task:
             columns.key[part], effective, model, columns.truth[part], columns.number[part], offset, status
         )
         self._add_outcomes(outcomes)
+        self._place_labels(model, effective, offset, status)
         self._count(topic, model, status)
+
+    def _place_labels(
+        self, model: NDArray[np.int32], time: NDArray[np.int64], offset: NDArray[np.int64], status: NDArray[np.int8]
+    ) -> None:
+        """Note at which offsets the labels of a time stand: what a training range names. The label log alone decides."""
+        known = np.flatnonzero((status != clocks.SKIPPED) & (status != clocks.FUTURE))
+        if len(known):
+            of = np.where(model[known] < 0, len(self.plan.models), model[known]).astype(np.int64)
+            start = time[known] // self._label_pane[of] * self._label_pane[of]
+            header = self.open[LABELS].place(of, start, np.zeros(len(known), np.int64))
+            touch(self.open[LABELS].arena, header, offset[known])
+
+    def name_of(self, model: int) -> str:
+        """The model of a cell, EVERY of those of labels without one."""
+        return EVERY if model == len(self.plan.models) else self.plan.models[model].name
 
     def _count(self, topic: str, model: NDArray[np.int32], status: NDArray[np.int8]) -> None:
         """Book every row under its one outcome (R6); a waiting label is booked when it is decided."""
@@ -226,37 +257,53 @@ class Task:
         if topic != self.topics[0]:
             del ledger[Outcome.APPLIED]  # of a label, the join knows
 
-    def _add_outcomes(self, outcomes: NDArray[np.uint64]) -> None:
+    def _add_outcomes(self, outcomes: Pairs) -> None:
         """Book joined pairs: by arrival of the label, and by the window of the prediction."""
-        if not len(outcomes):
-            return
-        model, stream = outcomes[:, 0].astype(np.int64), outcomes[:, 1].astype(np.int64)
-        event_time, label_time = outcomes[:, 2].view(np.int64), outcomes[:, 3].view(np.int64)
-        for m in np.unique(model).tolist():
-            mine = np.flatnonzero(model == m)
+        for m in np.unique(outcomes.model).tolist():
+            mine = np.flatnonzero(outcomes.model == m)
             config = self.plan.models[m]
-            e, known = event_time[mine], label_time[mine]
+            e, known = outcomes.event_time[mine], outcomes.label_time[mine]
             arrival = np.maximum(e, known) // config.pane * config.pane
             window = e // config.window * config.window
             mature = known < window + config.window + config.maturity  # at that moment it may be evaluated already
-            group, s = np.full(len(mine), m), stream[mine]
-            truth = outcomes[mine, 6]
-            number = outcomes[mine, 7] == 1
+            cohort = self.streams.recalled(m, outcomes.stream[mine], outcomes.cohort[mine])
+            truth, number = outcomes.truth[mine], outcomes.number[mine]
             actual = np.zeros(len(mine), np.int64)
             value = np.where(number, truth.view(np.float64), np.nan)
             if config.classes:
                 actual = config.truth.classes_of(truth, number)
-            answer = outcomes[mine, 5].view(np.float64)
-            order, klass = outcomes[mine, 8].astype(np.int64), outcomes[mine, 4].astype(np.int64)
+            answer, klass = outcomes.answer[mine], outcomes.klass[mine]
             for kind, start, shift in (
                 (ARRIVALS, arrival, HEADER),
-                (PERFORMANCE, window, np.where(mature, HEADER, HEADER + config.outcome_width)),
+                (PERFORMANCE, window, np.where(mature, FIRST_BLOCK, FIRST_BLOCK + config.block_width)),
             ):
-                header = self.open[kind].place(group, start, s)
-                arena = self.open[kind].arena
-                touch(arena, header, order)
+                shifts = np.broadcast_to(np.asarray(shift, np.int64), len(mine))
                 scored = config.task_code == BINARY
-                count_outcomes(arena, header + shift, len(config.classes), scored, klass, actual, answer, value)
+                for headers in self.open[kind].spread(m, start, cohort, self.streams.members[m]):
+                    there = np.flatnonzero(headers >= 0)
+                    header, arena = headers[there], self.open[kind].arena
+                    np.add.at(arena, header, 1)
+                    block = header + shifts[there]
+                    count_outcomes(
+                        arena,
+                        block,
+                        len(config.classes),
+                        scored,
+                        klass[there],
+                        actual[there],
+                        answer[there],
+                        value[there],
+                    )
+                    count_delays(arena, block + config.outcome_width, known[there] - e[there])
+
+    def _remember(self, model: NDArray[np.int32], cohort: NDArray[np.int32], event_time: NDArray[np.int64]) -> None:
+        """Count predictions that the join holds for their labels, in their windows: what coverage is a share of."""
+        for m in np.unique(model).tolist():
+            mine = np.flatnonzero(model == m)
+            window = event_time[mine] // self._window[m] * self._window[m]
+            members = self.streams.members[m]
+            header = self.open[PERFORMANCE].spread(m, window, cohort[mine].astype(np.int64), members)
+            np.add.at(self.open[PERFORMANCE].arena, header[header >= 0] + REMEMBERED, 1)
 
     def _begin(
         self,
@@ -306,28 +353,44 @@ class Task:
         clocks.read_clocks(
             self.label_clock, self.label_heard, self.label_borrowed, record, self._label_idle, label_clock
         )
-        return watermark, np.maximum(label_clock[:n], label_clock[n])
+        complete = np.empty(n, np.int64)
+        clocks.label_clocks(label_clock, self.label_borrowed, complete)
+        return watermark, complete
 
-    def spans(
-        self, watermark: NDArray[np.int64], behind: NDArray[np.int64]
-    ) -> tuple[tuple[str, NDArray[np.int64], NDArray[np.int64]], ...]:
-        """Of each kind of cell: how long after its start it can still change, and the clock that tells."""
-        return (
-            (FEATURES, self._pane, watermark),
-            (ARRIVALS, self._pane, behind),
-            (PERFORMANCE, self._window + self.join.horizon, behind),
-        )
+    def final_before(self) -> dict[str, NDArray[np.int64]]:
+        """Of each kind of cell and model: those that start at or before this can change no more; NEVER where none is final.
+
+        Of LABELS there is one more, for labels without a model.
+        """
+        watermark, complete = self.times()
+        every = np.full(len(self.label_clock), NEVER)
+        if len(self.topics) > 1:
+            record = self.record_time[self.topics[1]]
+            clocks.read_clocks(self.label_clock, self.label_heard, self.label_borrowed, record, self._label_idle, every)
+            every[:-1] = complete
+        behind = np.minimum(watermark, complete)
+        return {
+            kind: np.where(passed == NEVER, NEVER, passed - length - self._label_lateness[: len(length)])
+            for kind, length, passed in (
+                (FEATURES, self._pane, watermark),
+                (ARRIVALS, self._pane, behind),
+                (PERFORMANCE, self._window + self.join.horizon, behind),
+                (LABELS, self._label_pane, every),
+            )
+        }
 
     def ripe(self) -> list[tuple[str, int, int]]:
         """The open cells that the clocks have passed, (kind, model, start): final once they are committed."""
-        watermark, label_clock = self.times()
-        behind = np.minimum(watermark, label_clock)
         return [
             (kind, m, at)
-            for kind, length, passed in self.spans(watermark, behind)
-            for m, at in self.open[kind].open()
-            if passed[m] != NEVER and at + length[m] + self.lateness[m] <= passed[m]
+            for kind, final in self.final_before().items()
+            for m, at in self.open[kind].ripe(final)
         ]
+
+    def closed_before(self, kind: str, model: str) -> int:
+        """The cells of a kind and model that start before this can change no more."""
+        m = len(self.plan.models) if model == EVERY else self.plan.by_name[model].index
+        return int(self.final_before()[kind][m]) + 1
 
     def sealed_before(self, model: Model, evaluated: int) -> int:
         """Performance cells that start before this are evaluated, and no label can reach them any more."""
@@ -361,11 +424,10 @@ class Task:
     def stage(self, commit: Commit) -> None:
         """Write everything that changed since the last commit into ``commit``; no record may come before ``committed``."""
         self._closing = self.ripe()
-        if len(self.topics) > 1:
-            self.join.age(*self.times(), self._pane + self.lateness)
+        self.age()
         for kind, group in self.open.items():
             for m, at in sorted(group.changed):
-                commit.put.append(((kind, self.plan.models[m].name, at), self._cell(kind, m, at)))
+                commit.put.append(((kind, self.name_of(m), at), self._cell(kind, m, at)))
         for segment, blocks in sorted(self.join.appended.items()):
             commit.append.append((segment, b"".join(blocks)))
         commit.cut.extend(self.join.cut)
@@ -374,6 +436,11 @@ class Task:
         commit.body = snapshot.pack(HEAD, head_of(self))
         commit.progress = snapshot.pack(b"prog", self.progress())
 
+    def age(self) -> None:
+        """Let the join forget what the clocks have passed."""
+        if len(self.topics) > 1:
+            self.join.age(*self.times(), self._pane + self.lateness)
+
     def committed(self) -> list[tuple[int, OutboxEvent]]:
         """The staged commit is done: forget what it made final; returns the journal entries that may be published now."""
         for kind, m, at in self._closing:
@@ -381,8 +448,7 @@ class Task:
         self._closing.clear()
         for group in self.open.values():
             group.changed.clear()
-        self.join.appended.clear()
-        self.join.cut.clear()
+        self.join.logged()
         self._dropped.clear()
         entries, self.entries = self.entries, []
         return entries
@@ -392,10 +458,13 @@ class Task:
         self._dropped.append((kind, model, start))
 
     def _cell(self, kind: str, m: int, at: int) -> bytes:
+        if kind == LABELS:
+            vectors = self.open[kind].vectors(m, at)
+            return cells.encode([snapshot.Entry("", "", "", snapshot.pack_vector(vector)) for _, vector in vectors])
         names, shapes = self.streams.names[m], self.streams.shapes[m]
         return cells.encode(
             [
-                snapshot.Entry(*names[s], shapes[s].hash, snapshot.pack_vector(vector))
+                snapshot.Entry(*names[s][:2], shapes[s].hash, snapshot.pack_vector(vector), names[s][2])
                 for s, vector in self.open[kind].vectors(m, at)
             ]
         )

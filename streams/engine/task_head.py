@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,14 +27,17 @@ class ModelClock(msgspec.Struct):
     begun: tuple[int, int]
     first: int
     unknown_features: int
-    streams: list[tuple[str, str, str]]
+    streams: list[tuple[str, str, str, str]]
     classes: tuple[str, ...]
     times: dict[str, int]
+    join: list[int]
+    cohorts: bytes = b""
 
 
 class TaskHead(msgspec.Struct):
     """The small state of a task, written whole with every commit.
 
+    ``truths`` are the words of labels that have a code in the join, in order, each with 1 where it is a number.
     ``segments`` and ``open`` say what else must be there (P5): the names of the join log's segments, and of each kind of cell
     and model how early the earliest open cell starts and how many there are.
     """
@@ -44,6 +48,7 @@ class TaskHead(msgspec.Struct):
     any_clock: int
     any_heard: int
     ledger: dict[str, dict[str, int]]
+    truths: list[tuple[int, int]]
     journal: int
     segments: list[str]
     open: dict[str, dict[str, tuple[int, int]]]
@@ -70,9 +75,11 @@ def head_of(task: Task) -> TaskHead:
             task.begun.get(i, (NEVER, NEVER)),
             int(task.first[i]),
             int(task.unknown_features[i]),
-            [(*n, s.hash) for n, s in zip(task.streams.names[i], task.streams.shapes[i], strict=True)],
+            [(*n[:2], s.hash, n[2]) for n, s in zip(task.streams.names[i], task.streams.shapes[i], strict=True)],
             m.classes,
             m.times,
+            task.join.predictions.counts[:, i].tolist(),
+            task.streams.cohorts(i),
         )
     ledger = task.outcomes()
     return TaskHead(
@@ -82,6 +89,7 @@ def head_of(task: Task) -> TaskHead:
         int(task.label_clock[-1]),
         int(task.label_heard[-1]),
         ledger,
+        task.join.coded(),
         task.journal,
         sorted(task.join.segments),
         _open_cells(task),
@@ -90,12 +98,12 @@ def head_of(task: Task) -> TaskHead:
 
 def _open_cells(task: Task) -> dict[str, dict[str, tuple[int, int]]]:
     """What stays open once the ripe cells are closed: they are a prefix, so all that start later are open."""
-    ripe = set(task.ripe())
     found: dict[str, dict[str, tuple[int, int]]] = {}
-    for kind, group in task.open.items():
-        for m, at in group.open():
-            if (kind, m, at) not in ripe:
-                by_model = found.setdefault(kind, {})
-                first, count = by_model.get(task.plan.models[m].name, (at, 0))
-                by_model[task.plan.models[m].name] = min(first, at), count + 1
+    for kind, final in task.final_before().items():
+        group = task.open[kind]
+        gone = Counter(m for m, _ in group.ripe(final))
+        for m, (oldest, count) in group.extent().items():
+            if count > gone[m]:
+                first = group.first_after(m, int(final[m])) if gone[m] else oldest
+                found.setdefault(kind, {})[task.name_of(m)] = first, count - gone[m]
     return found

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from schemas.errors import RESTORE, Outcome, StateMismatch, StateMissing
 from streams.engine import cells, snapshot
 from streams.engine.kernels.clock import NEVER
+from streams.engine.store import EVERY, LABELS
 from streams.engine.task import Task
 from streams.engine.task_head import HEAD, TaskHead
 
@@ -19,14 +18,20 @@ if TYPE_CHECKING:
 
 
 def restore(
-    plan: Plan, shard: str, topics: tuple[str, ...], body: bytes, store: Store, references: References | None
+    plan: Plan,
+    shard: str,
+    topics: tuple[str, ...],
+    body: bytes,
+    store: Store,
+    references: References | None,
+    partitions: int = 1,
 ) -> Task:
     """The task as its shard was last committed.
 
     Raises StateCorrupt, StateNewer, StateMissing when something that was committed is gone, or StateMismatch when panes were
     laid out by another reference, or cut to other lengths.
     """
-    task = Task(plan, shard, topics[0], topics[1] if len(topics) > 1 else None)
+    task = Task(plan, shard, topics[0], topics[1] if len(topics) > 1 else None, partitions)
     head = snapshot.unpack(HEAD, body, TaskHead, f"{shard} head")
     task.offsets.update({t: o for t, o in head.offsets.items() if t in task.offsets})
     task.record_time.update({t: o for t, o in head.record_time.items() if t in task.record_time})
@@ -48,24 +53,28 @@ def restore(
         if clock.begun[0] != NEVER:
             task.begun[i] = clock.begun
         task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
+        task.join.predictions.counts[:, i] = clock.join
         _load_streams(task, i, clock, references)
     for topic, counts in head.ledger.items():
         if topic in task.ledger:
             task.ledger[topic].update(counts)
     if len(topics) > 1:
+        task.join.know(head.truths)
         task.join.load(store.segments(shard), shard)
         labels = task.ledger[topics[1]]
         task.join.orphans = labels.pop(Outcome.ORPHAN, 0)
         task.join.remembered = labels.pop(Outcome.APPLIED, 0) + task.join.orphans + task.join.waiting
     _load_open(task, store)
     _check_complete(head, task, store)
+    task.age()
     return task
 
 
 def _load_streams(task: Task, m: int, clock: ModelClock, references: References | None) -> None:
-    """Number the streams of a model as they were."""
+    """Number the streams and cohorts of a model as they were."""
     model = task.plan.models[m]
-    for version, variant, shape in clock.streams:
+    streams = []
+    for version, variant, shape, _ in clock.streams:
         stream = model.stream(version, variant, references)
         if model.stream_shapes[stream].hash != shape:
             what = (
@@ -73,12 +82,14 @@ def _load_streams(task: Task, m: int, clock: ModelClock, references: References 
             )
             remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
             raise StateMismatch(what, remedy)
-        task.streams.add(m, stream)
+        streams.append(stream)
+    names = [(version, variant, segment) for version, variant, _, segment in clock.streams]
+    task.streams.load(m, names, streams, clock.cohorts, f"{task.shard} head")
 
 
 def _check_complete(head: TaskHead, task: Task, store: Store) -> None:
     """Raise StateMissing unless everything is there that the head says was committed with it."""
-    known = {s for s in head.segments if s.split(":")[1] in {"*", *task.plan.by_name}}
+    known = {s for s in head.segments if s.split(":")[1] in {EVERY, *task.plan.by_name}}
     if lost := known - task.join.segments:
         raise StateMissing(f"{task.shard}: segment {min(lost)} of the join log is gone", RESTORE)
     for kind, by_model in head.open.items():
@@ -91,20 +102,17 @@ def _check_complete(head: TaskHead, task: Task, store: Store) -> None:
 
 def _load_open(task: Task, store: Store) -> None:
     """Load the cells that the clocks have not passed."""
-    watermark, label_clock = task.times()
-    behind = np.minimum(watermark, label_clock)
     wanted: list[tuple[str, Cell]] = []
-    for kind, length, passed in task.spans(watermark, behind):
-        for model in task.plan.models:
-            m = model.index
-            first = 0 if passed[m] == NEVER else int(passed[m] - length[m] - task.lateness[m]) + 1
-            starts = store.starts(task.shard, kind, model.name, first, 1 << 62)
-            wanted.extend((task.shard, (kind, model.name, at)) for at in starts)
-    for (shard, (kind, name, at)), data in zip(wanted, store.cells(wanted), strict=True):
+    models: list[int] = []
+    for kind, final in task.final_before().items():
+        for m, last in enumerate(final.tolist()):
+            starts = store.starts(task.shard, kind, task.name_of(m), max(0, last + 1), 1 << 62)
+            wanted.extend((task.shard, (kind, task.name_of(m), at)) for at in starts)
+            models.extend([m] * len(starts))
+    for m, (shard, (kind, name, at)), data in zip(models, wanted, store.cells(wanted), strict=True):
         where = f"{shard} {kind} of {name} at {at}"
         if data is None:
             raise StateMissing(f"{where}: listed and gone", RESTORE)
-        model = task.plan.by_name[name]
         for entry in cells.decode(data, where):
-            s = task.streams.number(model.index, (entry.version, entry.variant))
-            task.open[kind].put(model.index, at, s, snapshot.unpack_vector(entry.vector), where)
+            s = 0 if kind == LABELS else task.streams.number(m, (entry.version, entry.variant, entry.segment))
+            task.open[kind].put(m, at, s, snapshot.unpack_vector(entry.vector), where)

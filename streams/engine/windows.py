@@ -68,7 +68,7 @@ def _merged(store: Store, shards: Sequence[str], members: list[tuple[int, Cell]]
         if data is None:
             raise StateMissing(f"{where}: listed and gone", RESTORE)
         for entry in cells.decode(data, where):
-            stream = StreamKey(model, entry.version, entry.variant)
+            stream = StreamKey(model, entry.version, entry.variant, entry.segment)
             if shapes.setdefault(stream, entry.shape) != entry.shape:
                 what = f"{where}: version {entry.version!r} was counted with two different references"
                 remedy = "publish a version's reference before its first prediction, or start a new group"

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.config import Config, load
 from schemas.errors import RetryLater, StateMissing
+from streams.cli.status import _delay, _labels
 from streams.digest import digest
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
@@ -99,3 +100,45 @@ def test_the_status_counts_what_every_task_has_read(config: Config, store: Store
     assert model.watermark == story.predictions()[-2]["event_time"]
     assert (model.windows, model.request, model.open_alerts) == (1, None, [])
     assert [record["rows"] for record in model.last_windows["drift"]] == [924]
+
+
+def test_the_status_says_how_complete_the_labels_of_the_latest_windows_were(config: Config, store: Store) -> None:
+    host = worked(config, store)
+    last = story.predictions()[-1]["event_time"]
+    for partition in range(2):
+        for topic in ("predictions", "labels"):
+            host.silent("predictions", partition, topic, last + 100 * story.MINUTE)
+    while host.tick():
+        pass
+
+    (model,) = read_status(config, store).models
+    early, final = model.last_windows["performance"], model.coverage["final"]
+    assert [(r["labels"], r["remembered"], r["coverage"], r["final"]["coverage"]) for r in early] == [
+        (924, 924, 1.0, 1.0),
+        (76, 76, 1.0, 1.0),
+    ]
+    assert (final.labels, final.remembered, final.coverage) == (76, 76, 1.0)
+    assert final == model.coverage["mature"]
+    assert final.delay_p50_ms is not None
+    assert abs(final.delay_p50_ms - story.MINUTE) <= story.MINUTE / 8
+    table = list(_labels(model))
+    assert [(row[1], row[3], row[4]) for row in table] == [
+        ("at maturity", "76 of 76", "100%"),
+        ("at the horizon", "76 of 76", "100%"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [
+        (None, "none"),
+        (0, "0 ms"),
+        (1_999, "1999 ms"),
+        (2_500, "2.5 s"),
+        (61_440, "61 s"),
+        (7_200_000, "2 h"),
+        (10**9, "11 d"),
+    ],
+)
+def test_a_delay_is_said_in_a_unit_that_fits_it(ms: int | None, said: str) -> None:
+    assert _delay(ms) == said

@@ -121,7 +121,7 @@ def test_a_prediction_takes_16_bytes_in_the_log_and_its_label_8_and_at_most_32_i
     assert of["p"] <= n * join_log.BYTES_IN_STORE + blocks * 20
     assert of["j"] <= 15_000 * join_log.BYTES_OF_LABEL + blocks * 8
     assert of["l"] == 0
-    assert join.predictions.bytes <= 1.01 * n * BYTES_IN_MEMORY + 100_000  # what does not grow with n
+    assert join.predictions.size_bytes <= 1.01 * n * BYTES_IN_MEMORY + 100_000  # what does not grow with n
 
 
 def test_the_log_brings_back_every_prediction_and_label(loaded: tuple[Plan, Join, dict[str, bytes]]) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from detectors.performance.delays import DELAY_BINS
 from schemas.events import category_text
 from streams.engine.decode import LabelDecoder, PredictionDecoder
-from streams.engine.shape import HEADER
+from streams.engine.shape import HEADER, NO_OFFSET
 from streams.engine.store import ARRIVALS
 from streams.engine.task import Task
 from tests.engine.watched import TIME, label, plan, prediction
-from tests.oracle import outcomes
+from tests.oracle import delays, outcomes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,9 @@ def counted(
 
 
 def _split(vector: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    return vector[:HEADER].tolist(), vector[HEADER:].tolist()
+    counts, late = np.split(vector[HEADER:], [-DELAY_BINS])
+    assert delays.histogram([0] * int(vector[0])) == late.tolist()  # every label has the time of its prediction
+    return vector[:HEADER].tolist(), counts.tolist()
 
 
 @pytest.mark.parametrize("labels_first", [True, False])
@@ -60,7 +63,7 @@ def test_a_regression_sums_its_errors_exactly(*, labels_first: bool) -> None:
     pairs = [(a, b) for a in NUMBERS for b in NUMBERS]
     answers, truths = [a for a, _ in pairs], [b for _, b in pairs]
     header, vector = counted("regression", answers, truths, labels_first=labels_first)
-    assert header == [len(pairs), 0, len(pairs) - 1]
+    assert header == [len(pairs), NO_OFFSET, -1]  # where labels stand in the log is in cells of its own
     assert outcomes.regression(answers, truths) == vector
 
 

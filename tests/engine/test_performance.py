@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.performance import count_classes, count_errors, layout
+from detectors.performance import count_classes, count_errors
 from detectors.reference import Reference
 from schemas.config import ModelConfig
 from schemas.errors import StateMismatch
@@ -25,8 +25,9 @@ from streams.engine.shape import HEADER
 from streams.engine.store import ARRIVALS
 from streams.engine.task import Task as EngineTask
 from streams.engine.windows import Window
+from tests.engine.outcome_vectors import by_prediction
 from tests.engine.watched import TIME, label, prediction
-from tests.oracle import outcomes
+from tests.oracle import delays, outcomes
 
 STREAM = StreamKey("loans", "v1", "champion")
 SIZE = 600_000
@@ -57,8 +58,7 @@ def model(task: Task, known: Reference, metrics: list[str] | None = None) -> Mod
 def windows(watched: Model, known: Reference, vectors: list[Vector]) -> tuple[list[Change], list[dict[str, Any]]]:
     book, changes, records = Book(), list[Change](), list[dict[str, Any]]()
     for i, vector in enumerate(vectors):
-        full = np.concatenate([[int(vector[0]), 0, 1], vector, np.zeros_like(vector)])
-        window = Window(TIME + i * SIZE, TIME + (i + 1) * SIZE, {STREAM: (known.shape_hash, full)})
+        window = Window(TIME + i * SIZE, TIME + (i + 1) * SIZE, {STREAM: (known.shape_hash, by_prediction(vector))})
         window.references[STREAM] = known
         said, kept = performance_family.step(book, watched, window)
         changes += said
@@ -145,6 +145,6 @@ def test_a_multiclass_model_that_knows_one_class_counts_no_scores() -> None:
     task.predictions(answers, 0, 4, np.arange(4), np.full(4, TIME))
     task.labels(truths, 0, 4, np.arange(4), np.full(4, TIME))
     [(_, counted)] = task.open[ARRIVALS].vectors(0, TIME)
-    assert counted[HEADER:].tolist() == outcomes.classes([0, 0, 1, 1], [0, 1, 0, 1], 2, None, binary=False)
-    assert layout.width("multiclass", 2) == len(counted) - HEADER
+    expected = [*outcomes.classes([0, 0, 1, 1], [0, 1, 0, 1], 2, None, binary=False), *delays.histogram([0] * 4)]
+    assert expected == counted[HEADER:].tolist()
     assert not task.open[ARRIVALS].arena[len(counted) :].any()

@@ -23,6 +23,7 @@ from streams.engine.families import Book
 from streams.engine.plan import Model, compile_plan
 from streams.engine.sequential_family import Series
 from streams.engine.windows import Window
+from tests.engine.outcome_vectors import HOUR, by_arrival
 from tests.engine.watched import TIME
 
 STREAM = StreamKey("loans", "v1", "champion")
@@ -71,8 +72,7 @@ def panes(
     changes = list[Change]()
     for i, k in enumerate(errors, first):
         vector = outcomes(max(k, 0), LABELS if k >= 0 else 0)
-        head = np.array([LABELS, 0, 1], np.int64)
-        window = Window(TIME + i * PANE, TIME + (i + 1) * PANE, {STREAM: ("", np.concatenate([head, vector]))})
+        window = Window(TIME + i * PANE, TIME + (i + 1) * PANE, {STREAM: ("", by_arrival(vector))})
         window.references[STREAM] = known
         changes += sequential_family.step(book, series, watched, window)
     return changes
@@ -98,7 +98,10 @@ def test_a_rise_over_the_reference_opens_an_alert_and_its_end_resolves_it() -> N
     assert found.value == pytest.approx(0.2, abs=0.05)
     assert found.effect_size == found.value - 0.1
     assert found.threshold == pytest.approx(0.105, abs=0.001)  # the baseline plus 1.64 standard errors
-    assert found.n == LABELS * ((opened.time - opened.since) // PANE)
+    assert found.n == found.labels == LABELS * ((opened.time - opened.since) // PANE)
+    assert (found.coverage, found.revision) == (None, None)  # labels by arrival are of no one window
+    assert found.delay_p50_ms is not None
+    assert abs(found.delay_p50_ms - HOUR) <= HOUR / 8
     assert "has risen" in opened.summary
     assert "0.100 in the reference" in opened.summary
     assert 150 < (resolved.time - TIME) // PANE <= 170
@@ -119,7 +122,7 @@ def test_without_a_change_it_speaks_no_more_often_than_the_budget_allows(seed: i
 def test_the_budget_is_shared_with_the_performance_metrics_and_never_too_generous() -> None:
     known = reference()
     both = model(known, monitors=[{"sequential": "error_rate"}, {"performance": ["accuracy", "f1"]}])
-    assert sequential_family.allowance(both) == pytest.approx(0.3 / 3 / (30 * 24 * 60))
+    assert sequential_family.allowance(both) == pytest.approx(0.3 / 5 / (30 * 24 * 60))  # two metrics, twice
     assert sequential_family.allowance(model(known, "1000 per 1m")) == LARGEST_LEVEL
 
 

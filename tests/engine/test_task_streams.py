@@ -40,7 +40,7 @@ def test_what_one_task_takes_does_not_depend_on_the_tasks_beside_it() -> None:
     one, other = (Task(watched, f"{{{i}}}", "predictions", "labels") for i in range(2))
     assert take(one, decoder, [f"a{i}" for i in range(200)]) == []
     assert take(other, decoder, [f"b{i}" for i in range(200)]) == []
-    assert [name for name, _ in other.streams.names[0]] == [f"b{i}" for i in range(200)]
+    assert [name for name, *_ in other.streams.names[0]] == [f"b{i}" for i in range(200)]
 
 
 def test_streams_are_numbered_in_the_order_of_the_log_and_refused_rows_belong_to_no_model() -> None:

@@ -38,11 +38,11 @@ def reference(task: str | None = "binary") -> Reference:
     return Reference.build(table, task="binary", positive_class="yes")
 
 
-def plan(tasks: Mapping[str, str]) -> Plan:
+def plan(tasks: Mapping[str, str], **more: Any) -> Plan:  # noqa: ANN401  # fields of the configuration
     """A plan of models: name -> task."""
     configs = {
         name: ModelConfig.model_validate(
-            {"task": task, "reference": "unused.json"} | ({"positive_class": "yes"} if task == "binary" else {})
+            {"task": task, "reference": "unused.json"} | ({"positive_class": "yes"} if task == "binary" else {}) | more
         )
         for name, task in tasks.items()
     }

@@ -98,11 +98,25 @@ def test_a_version_without_a_reference_of_its_own_uses_the_models() -> None:
         {"monitors": [{"drift": "features", "sequential": "error_rate"}]},
         {"monitors": [{"performance": "mae"}]},
         {"monitors": [{"quality": "score"}]},
+        {"monitors": [{"proxy": "accuracy"}]},
         {"monitors": [{"service": "throughput"}]},
+        {"monitors": [{"labels": "coverage"}]},
+        {"monitors": [{"labels": "rate", "service": "no_data"}]},
+        {"task": "regression", "positive_class": None, "monitors": [{"labels": "class_balance"}]},
+        {"monitors": [{"proxy": "calibration", "drift": "score"}]},
         {"retrain": {"on": []}},
         {"retrain": {"on": ["quality"]}},
         {"retrain": {"max_per_day": 0}},
-        {"segments": ["country"]},
+        {"segments": [[]]},
+        {"segments": [["country", "country"]]},
+        {"segments": ["country", ["country"]]},
+        {"segments": [["country", "channel"], ["channel", "country"]]},
+        {"segments": [["a", "b", "c", "d", "e", "f"]]},
+        {"segments": [f"s{i}" for i in range(17)]},
+        {"segments": ['quo"te']},
+        {"segments": ["country"], "segment_values": 0},
+        {"segments": ["country"], "follow": {"shop": ["a"]}},
+        {"segments": ["country"], "follow": {"country": []}},
     ],
 )
 def test_what_contradicts_itself_is_refused(changes: dict[str, object]) -> None:
@@ -186,6 +200,8 @@ def test_the_decision_hash_does_not_see_what_does_not_decide() -> None:
     assert defaults == decision_hash(_model(reference="elsewhere.json", references={"2": "two.json"}))
     assert defaults == decision_hash(_model(windows={"pane": "30s"}))
     everything = [{"performance": DEFAULT_METRICS["binary"]}, {"quality": "features"}, {"sequential": "error_rate"}]
+    everything.append({"proxy": ["calibration", "low_confidence", "estimated_error_rate"]})
+    everything += [{"service": "no_data"}, {"labels": ["class_balance", "delay", "rate"]}]
     assert defaults == decision_hash(_model(monitors=[*everything, {"drift": ["score", "prediction", "features"]}]))
 
 

@@ -47,7 +47,6 @@ class _Alert:
     subject: str = "amount"
     window_end_ms: int = 600_000
     epoch: str = "e"
-    segment: str = ""
     revision: int = 1
 
     @property
@@ -58,7 +57,6 @@ class _Alert:
             subject=self.subject,
             window_end_ms=self.window_end_ms,
             epoch=self.epoch,
-            segment=self.segment,
             revision=self.revision,
         )
 
@@ -73,7 +71,7 @@ def test_everything_that_tells_two_alerts_apart_is_in_the_id() -> None:
         replace(alert, subject="age"),
         replace(alert, window_end_ms=1_200_000),
         replace(alert, epoch="f"),
-        replace(alert, segment="country=de"),
+        replace(alert, stream=StreamKey("m", "1", "champion", "country=de")),
         replace(alert, revision=2),
     ]
     assert len(others) + 1 == len({alert.id, *(other.id for other in others)})

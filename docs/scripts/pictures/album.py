@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from docs.scripts.pictures import distances, rules, streams, summaries, windows
+from docs.scripts.pictures import clocks, distances, maturity, proxies, rules, streams, summaries, views, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,4 +17,8 @@ PICTURES: Final[dict[str, Callable[[], Figure]]] = {
     **summaries.PICTURES,
     **windows.PICTURES,
     **rules.PICTURES,
+    **proxies.PICTURES,
+    **clocks.PICTURES,
+    **maturity.PICTURES,
+    **views.PICTURES,
 }

@@ -15,8 +15,9 @@ import numpy as np
 from msgspec.structs import astuple
 
 from schemas.errors import DeadLetterReason
-from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, FeatureRows, PredictionColumns, Rejected
+from streams.engine.columns import NO_MODEL, UNKNOWN_MODEL, FeatureRows, PredictionColumns, Rejected, SegmentRows
 from streams.engine.decode import slow
+from streams.engine.decode.groups import Texts, segment_codes
 from streams.engine.decode.times import LAST_TIME, times_of
 from streams.engine.decode.wire import MAX_LEARNT, Nobody, NoSet, Wire, can_be_field, wire_of
 from streams.engine.plan import BINARY
@@ -117,13 +118,17 @@ class PredictionDecoder:
             values[:, at] = _column(cell, model.columns.all[at].kind, model.columns.all[at].categories)
         values[:, wire.slow] = np.nan  # the record has none of them, or the slow path would have it
         unknown = np.zeros(len(ids), np.int64)
-        for cell in cells[len(wire.features) :]:
+        segments = np.empty((0, len(ids)), np.int64)
+        if model.segments.names and self._kind == "predictions":
+            segments = segment_codes(wire, _field(events, "segments"), cells, batch.texts_of(model))
+        for cell in cells[len(wire.features) + len(wire.asked) :]:
             unknown += np.fromiter(map(len, map(bytes, cell)), np.int64, len(ids)) > 0
         ok = self._refuse(model, ids, versions, stream, time, rows, batch)
         if not ok.all():  # otherwise nothing is copied
             rows, ids, stream, time = rows[ok], list(compress(ids, ok.tolist())), stream[ok], time[ok]
             values, unknown = values[ok], unknown[ok]
-        batch.add(model, rows, ids, stream, time, values, unknown)
+            segments = segments[:, ok]
+        batch.add(model, rows, ids, stream, time, values, unknown, segments)
 
     def _streams(self, model: Model, versions: Sequence[str], variants: Sequence[str]) -> NDArray[np.int64]:
         pairs = list(zip(versions, variants, strict=True))
@@ -189,7 +194,9 @@ class PredictionDecoder:
         values = np.array([slow.cells(r) for r in data]).reshape(len(data), -1)
         unknown = np.array([len(r.unknown) for r in data], np.int64)
         ok = self._refuse(model, ids, [r.version for r in data], stream, time, rows, batch)
-        batch.add(model, rows[ok], list(compress(ids, ok)), stream[ok], time[ok], values[ok], unknown[ok])
+        texts = batch.texts_of(model)
+        codes = np.array([[texts[t] for t in r.segments] for r in data], np.int64).reshape(len(data), -1).T
+        batch.add(model, rows[ok], list(compress(ids, ok)), stream[ok], time[ok], values[ok], unknown[ok], codes[:, ok])
 
 
 def _field(structs: Sequence[Any], name: str) -> list[Any]:
@@ -229,6 +236,12 @@ class _Batch:
         self.groups = groups
         self.unknown: dict[int, NDArray[np.int64]] = {}
         self.rejected: list[Rejected] = []
+        self.texts: dict[int, Texts] = {}
+        self.codes: dict[int, list[NDArray[np.int64]]] = {}
+
+    def texts_of(self, model: Model) -> Texts:
+        """The segment values that the batch has met of a model."""
+        return self.texts.setdefault(model.index, Texts())
 
     def add(
         self,
@@ -239,6 +252,7 @@ class _Batch:
         time: NDArray[np.int64],
         values: NDArray[np.float64],
         unknown: NDArray[np.int64],
+        segments: NDArray[np.int64],
     ) -> None:
         """Put one model's rows in their places."""
         if not len(rows):
@@ -248,10 +262,12 @@ class _Batch:
         if unknown.any():
             self.unknown.setdefault(model.index, np.zeros(self.n, np.int64))[rows] = unknown
         self.groups[model.index].append((rows, values))
+        if len(segments):
+            self.codes.setdefault(model.index, []).append(segments)
 
     def finish(self, plan: Plan) -> PredictionColumns:
         """The whole batch; the rows of a model in order."""
-        features = {}
+        features, segments = {}, {}
         for m, parts in self.groups.items():
             if not parts:
                 continue
@@ -265,11 +281,23 @@ class _Batch:
                 order = np.argsort(rows, kind="stable")
                 rows, values = rows[order], values[order]
             features[m] = FeatureRows(rows, values)
+            if m in self.codes:
+                codes = np.concatenate(self.codes[m], axis=1)
+                codes = codes if len(parts) == 1 else codes[:, order]
+                segments[m] = SegmentRows(rows, codes, tuple(self.texts[m].texts))
             self._answers(plan.models[m], rows, values)
-        answer = self.answer.view(np.uint64)
         self.rejected.sort(key=lambda r: r.row)
         return PredictionColumns(
-            self.model, self.stream, self.time, self.key, self.klass, answer, features, self.rejected, self.unknown
+            self.model,
+            self.stream,
+            self.time,
+            self.key,
+            self.klass,
+            self.answer,
+            features,
+            self.rejected,
+            self.unknown,
+            segments,
         )
 
     def _answers(self, model: Model, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:

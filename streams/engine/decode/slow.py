@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from schemas.errors import DeadLetterReason
 from schemas.events import FeatureEvent, Prediction, category_text, parse_time, reason_of
 from streams.engine.dictionary import TYPE_ERROR
+from streams.engine.segments import MISSING, value_text
 
 if TYPE_CHECKING:
     from streams.engine.dictionary import Column
@@ -46,6 +48,7 @@ class Row:
     prediction: Any
     score: Any
     unknown: list[str]
+    segments: list[str]
 
 
 class _Prediction(Prediction, frozen=True, kw_only=True):
@@ -88,13 +91,18 @@ def read(value: bytes | None, plan: Plan, kind: str) -> Row | UnknownModel | Bad
     except ValueError as error:
         return Bad(DeadLetterReason.BAD_EVENT_TIME, f"event_time: {error}")
     known = {f: raw for f, raw in event.features.items() if model.columns.find("feature", f) is not None}
-    unknown = [f for f in event.features if f not in known]
+    asked = [f for f in model.segments.names if f not in known and f in event.features]
+    unknown = [f for f in event.features if f not in known and f not in asked]
     try:
         features = {f: msgspec.json.decode(raw) for f, raw in known.items()}
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         return Bad(reason_of(error), str(error))
     if kind == "features":
-        return Row(model, event.entity_id, "", "", time, features, None, None, unknown)
+        return Row(model, event.entity_id, "", "", time, features, None, None, unknown, [])
+    said = {f: value_of(features[f], model.columns.all[at]) for f in features if (at := _at(model, f)) is not None}
+    said |= {f: value_text(_lenient(event.features[f])) for f in asked} | {
+        f: value_text(v) for f, v in event.segments.items()
+    }
     return Row(
         model,
         event.prediction_id,
@@ -105,7 +113,31 @@ def read(value: bytes | None, plan: Plan, kind: str) -> Row | UnknownModel | Bad
         event.prediction,
         event.score,
         unknown,
+        [said.get(name, MISSING) for name in model.segments.names],
     )
+
+
+def _at(model: Model, name: str) -> int | None:
+    return model.columns.find("feature", name) if name in model.segments.names else None
+
+
+def _lenient(raw: msgspec.Raw) -> Any:  # noqa: ANN401  # any JSON value
+    """A value that no reference asks for may be anything, also what cannot be read."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def value_of(value: Any, column: Column) -> str:  # noqa: ANN401  # any JSON value
+    """The segment value of a feature that the reference knows: what its column would make of it, as text."""
+    if column.kind == "numeric":
+        number = _cell(value, column)
+        return value_text(number) if np.isfinite(number) else MISSING
+    if column.kind == "boolean":
+        code = _cell(value, column)
+        return next((t for t, c in column.categories.codes.items() if c == code), MISSING)
+    return value_text(value)
 
 
 def cells(row: Row) -> list[float]:

@@ -34,8 +34,9 @@ def can_be_field(name: str) -> bool:
 class Wire:
     """One model's wire form. ``features`` are the model's columns that come from the features object, in order.
 
-    ``slow`` are those among the model's features whose name no struct can have: a record that carries one is refused by the
-    fast path, and the slow path reads it.
+    ``asked`` are names that no reference knows as a feature and the configuration wants for its segments. ``slow`` are those among
+    the model's features whose name no struct can have: a record that carries one is refused by the fast path, and the slow
+    path reads it.
     """
 
     model: Model
@@ -43,6 +44,7 @@ class Wire:
     features: list[int]
     learnt: list[str] = field(default_factory=list)
     slow: list[int] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def struct(self, kind: str) -> type[msgspec.Struct]:
         """The struct; ``kind`` is ``predictions`` or ``features``."""
@@ -51,6 +53,8 @@ class Wire:
             (f"f{i}", _CELL[columns[c].kind], None) for i, c in enumerate(self.features)
         ]
         names = {f"f{i}": columns[c].name for i, c in enumerate(self.features)}
+        cells += [(f"g{i}", Scalar, None) for i in range(len(self.asked))]
+        names |= {f"g{i}": name for i, name in enumerate(self.asked)}
         cells += [(f"u{i}", msgspec.Raw, msgspec.Raw()) for i in range(len(self.learnt))]
         names |= {f"u{i}": name for i, name in enumerate(self.learnt)}
         strict = len(self.learnt) < MAX_LEARNT or bool(self.slow)
@@ -107,4 +111,5 @@ def wire_of(model: Model, learnt: list[str]) -> Wire:
     columns = model.columns.all
     features = [i for i, c in enumerate(columns) if c.source == "feature"]
     fast = [i for i in features if can_be_field(columns[i].name)]
-    return Wire(model, len(columns), fast, learnt, [i for i in features if i not in set(fast)])
+    asked = [name for name in model.segments.names if model.columns.find("feature", name) is None]
+    return Wire(model, len(columns), fast, learnt, [i for i in features if i not in set(fast)], asked)

@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.engine.decode import LabelDecoder, PredictionDecoder
-from tests.engine.watched import TIME, feature_plan, plan, prediction
+from tests.engine.watched import TIME, feature_plan, prediction
+from tests.engine.watched import plan as plan_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streams.engine.columns import PredictionColumns
+    from streams.engine.plan import Plan
 
 TASKS = {"loans": "binary", "prices": "regression", "words": "multiclass"}
 STRANGE = b'"stranger": 1, '
@@ -33,6 +37,15 @@ EXTREME = [
     b'"\\ud800"',
 ]
 
+GROUPS = ["country", "amount", "branch", "known", ["channel", "country"]]
+"""Names of segments: each kind of feature, and one that no reference knows."""
+
+
+def plan(tasks: Mapping[str, str]) -> Plan:
+    """The models, with segments."""
+    return plan_of(tasks, segments=GROUPS)
+
+
 SCALAR = st.one_of(
     st.none(),
     st.booleans(),
@@ -46,8 +59,9 @@ ANYTHING = st.recursive(
     SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
 )
 FEATURES = st.dictionaries(
-    st.sampled_from(["amount", "country", "branch", "known", "new"]), SCALAR | ANYTHING, max_size=5
+    st.sampled_from(["amount", "country", "branch", "known", "new", "channel"]), SCALAR | ANYTHING, max_size=5
 )
+SEGMENTS = st.dictionaries(st.sampled_from(["country", "channel", "amount", "x"]), st.text(max_size=3), max_size=3)
 SOUND = st.fixed_dictionaries(
     {
         "prediction_id": st.text(min_size=1, max_size=5),
@@ -55,7 +69,8 @@ SOUND = st.fixed_dictionaries(
         "model_version": st.just("v1"),
     }
     | {"event_time": st.integers(0, 2 * TIME) | st.just("2026-01-01T00:00:00Z")},
-    optional={"features": FEATURES, "prediction": SCALAR, "score": st.none() | st.floats(), "label": SCALAR},
+    optional={"features": FEATURES, "prediction": SCALAR, "score": st.none() | st.floats(), "label": SCALAR}
+    | {"segments": SEGMENTS},
 )
 UNTIDY = st.fixed_dictionaries(
     {},
@@ -188,6 +203,9 @@ def _told(columns: PredictionColumns) -> list[tuple[Any, ...]]:
         values = [repr(v) for v in group.values[np.flatnonzero(group.rows == i)[0]].tolist()]
         unknown = int(columns.unknown[model][i]) if model in columns.unknown else 0
         answer = repr(columns.answer.view(np.float64)[i])
+        groups = columns.segments[model]
+        at = np.flatnonzero(groups.rows == i)[0]
+        values += [groups.texts[code] for code in groups.codes[:, at].tolist()]
         row = (int(columns.event_time[i]), int(columns.key[i]), int(columns.klass[i]), answer, values)
         told.append((model, unknown, row))
     return told
