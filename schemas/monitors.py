@@ -1,5 +1,6 @@
 """The `monitors` of a model: what is watched, and what is watched when nothing is said."""
 
+from functools import cache
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
@@ -113,6 +114,7 @@ class Monitor(Strict):
         return self
 
 
+@cache
 def default_monitors(task: Task) -> tuple[Monitor, ...]:
     """Return what is watched when a model says nothing: everything that its reference and its labels allow."""
     monitors = [

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 LEAST_OF_CLASS: Final = 20
 """Outcomes of a class in both vectors from which it takes part in the test of a macro average: with fewer, the normal
 approximation rejected up to 12 times too often at 0.001 (four classes, 1 % to 40 %)."""
-_RELATIVE: Final = frozenset({"log_loss", "brier", "mae", "rmse", "absolute_p50", "absolute_p95"})
+RELATIVE: Final = frozenset({"log_loss", "brier", "mae", "rmse", "absolute_p50", "absolute_p95"})
+"""Metrics whose unit says nothing by itself: a change is told as a share of the reference's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _worse_by(name: str, was: float | None, now: float | None, scale: float | No
     if was is None or now is None:
         return None
     change = was - now if WORSE[name] == "lower" else now - was
-    if name in _RELATIVE:
+    if name in RELATIVE:
         scale = was
     elif WORSE[name] == "apart":
         change = abs(change)

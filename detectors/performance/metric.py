@@ -88,9 +88,7 @@ def drop_p_value(reference: Metric, current: Metric, worse: Worse) -> float:
     Rates (accuracy, precision, recall, specificity) and F1: Fisher's exact test, valid at any n. F1 = 2J / (1 + J) with
     the rate J = TP / (TP + FP + FN), so it is worse exactly when J is.
 
-    The others: z = difference / sqrt(error of the reference^2 + error of the window^2), normal approximation. The
-    window's error is the larger of its own and the reference's scaled to the window's n: under the null they estimate
-    the same, and a mean whose estimate strayed inwards would otherwise look far too certain.
+    The others: z = difference / `difference_error`, normal approximation.
 
     One-sided for "lower" and "higher", two-sided for "apart". 1.0 when either metric or its error is undefined.
     """
@@ -100,8 +98,7 @@ def drop_p_value(reference: Metric, current: Metric, worse: Worse) -> float:
         return 1.0
     if reference.successes is not None and current.successes is not None and worse != "apart":
         return _fisher(reference, reference.successes, current, current.successes, worse)
-    expected = reference.standard_error * math.sqrt(reference.n / current.n)
-    error = math.hypot(reference.standard_error, max(current.standard_error, expected))
+    error = difference_error(reference.standard_error, reference.n, current.standard_error, current.n)
     change = current.value - reference.value
     if worse == "lower":
         change = -change
@@ -110,6 +107,17 @@ def drop_p_value(reference: Metric, current: Metric, worse: Worse) -> float:
     if error == 0:
         return 1.0 if change <= 0 else 0.0
     return (1.0 if worse == "apart" else 0.5) * math.erfc(change / error / math.sqrt(2))
+
+
+def difference_error(reference: float, reference_n: int, current: float, n: int) -> float:
+    """Return the standard error of a difference of two metrics that rest on `reference_n` and `n` outcomes.
+
+    Each of both errors is the larger of its own and the other's scaled to its n: if nothing changed they estimate the same,
+    and a mean whose estimate strayed inwards would otherwise look far too certain. That is the reference's turn as well
+    where it is the smaller one: 100 outcomes that met no large error have a small rmse, and a small error of it.
+    """
+    scale = math.sqrt(reference_n / n)
+    return math.hypot(max(reference, current / scale), max(current, reference * scale))
 
 
 def _fisher(reference: Metric, reference_hits: int, current: Metric, hits: int, worse: Worse) -> float:

@@ -61,9 +61,9 @@ from scipy.special import ndtri
 
 from detectors.performance import classification, layout
 from detectors.performance.auc import roc_auc
-from detectors.performance.comparison import Comparison, compare
+from detectors.performance.comparison import RELATIVE, Comparison, compare
 from detectors.performance.fairness import holm
-from detectors.performance.metric import WORSE, Metric, drop_p_value, rate
+from detectors.performance.metric import WORSE, Metric, difference_error, drop_p_value, rate
 from detectors.shares import rise_p_values
 
 if TYPE_CHECKING:
@@ -263,8 +263,10 @@ def _one_by_one(
     for i, both in compared.items():
         now, was, size = both.current, both.reference, both.worse_by
         change = abs((now.value or 0.0) - (was.value or 0.0))
-        error = math.hypot(now.standard_error or math.inf, was.standard_error or math.inf)
-        # `size` may be relative to the rest or not; its bound is in the same unit.
+        # `size` may be relative to the rest or not, its bound is in the same unit: the error of a ratio has the rest's in it
+        # as often as the ratio says.
+        ratio = now.value / was.value if metric in RELATIVE and was.value and now.value else 1.0
+        error = difference_error((was.standard_error or math.inf) * ratio, was.n, now.standard_error or math.inf, now.n)
         surely = max(0.0, 1 - z * error / change) if change else 0.0
         found[i] = _Judged(now, was, both.p_value, size or 0.0, max(0.0, (size or 0.0) * surely))
     return found
