@@ -8,10 +8,12 @@ import sys
 from loadtest import join, segments, throughput
 from loadtest.detectors_bench import command as detectors
 from loadtest.quality import command as quality
+from loadtest.quality import late
 
 COMMANDS = {
     "throughput": (throughput, "events per second through the whole pipeline, beside a bare consume loop"),
     "quality": (quality, "false alarms, delays and power on streams with known truth, beside other tools"),
+    "levels": (late, "how often the statistics of late labels reject without drift"),
     "segments": (segments, "what segments cost per event"),
     "join": (join, "time and memory of the delayed-label join, from one to ten million predictions"),
     "detectors": (detectors, "speed and size of the statistics, beside other tools"),

@@ -39,11 +39,13 @@ TARGETS = {
     "remember_ns": 100.0,
     "label_ns": 150.0,
     "redis_bytes": 24.0,
+    "labelled_redis_bytes": 24.0,
     "memory_bytes": 32.0,
+    "labelled_memory_bytes": 32.0,
     "load_s": 15.0,
 }
-"""Of a binary task, at the largest size: ns of CPU of remembering one prediction and of joining one label, bytes of a waiting
-prediction in Redis and in the arrays, seconds until the state of a restarted worker is loaded."""
+"""Of a binary task, at the largest size: ns of CPU of remembering one prediction and of joining one label, bytes of a
+prediction in Redis and in the arrays, waiting or labelled, seconds until the state of a restarted worker is loaded."""
 RUN_S = 600.0
 """The most that one program may take; the largest takes half a minute."""
 HOLDS, SHORT, NO_RUN = 0, 1, 2

@@ -15,7 +15,9 @@ _WHAT = {
     "remember_ns": ("remembering a prediction", "ns"),
     "label_ns": ("joining a label", "ns"),
     "redis_bytes": ("a waiting prediction in Redis", "bytes"),
+    "labelled_redis_bytes": ("a labelled prediction in Redis", "bytes"),
     "memory_bytes": ("a waiting prediction in memory", "bytes"),
+    "labelled_memory_bytes": ("a labelled prediction in memory", "bytes"),
     "load_s": ("loading all of them", "s"),
 }
 

@@ -50,8 +50,22 @@ _SECOND, _MINUTE, _HOUR, _DAY = UNITS_MS["s"], UNITS_MS["m"], UNITS_MS["h"], UNI
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 """A model, feature set or group: it becomes part of Redis keys, record keys and metric labels."""
 
-SegmentName = Annotated[str, StringConstraints(pattern=r'^[^"\\\x00-\x1f]{1,100}$')]
+_SEGMENT_NAME: Final = r'^[^"\\\x00-\x1f]{1,100}$'
+SegmentName = Annotated[str, StringConstraints(pattern=_SEGMENT_NAME)]
 """A name in the `segments` or `features` of events."""
+
+
+def _segment(value: object) -> object:
+    # Checked here and not by the union, so that a wrong name is one problem and not one for each type.
+    for name in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(name, str) or re.fullmatch(_SEGMENT_NAME, name) is None:
+            message = "a name or a list of names, each of 1 to 100 characters without quotes, backslashes and control characters"
+            raise ValueError(message)
+    return value
+
+
+Segment = Annotated[SegmentName | tuple[SegmentName, ...], BeforeValidator(_segment)]
+"""One entry of `segments`: a name, or names that are combined."""
 MAX_SEGMENTS: Final = 16
 """Definitions of segments: each event is counted once more for each of them."""
 MAX_COMBINED: Final = 5
@@ -200,7 +214,7 @@ class ModelConfig(Strict):
     """How event time is cut."""
     labels: Labels = Labels()
     """When the truth is waited for."""
-    segments: tuple[SegmentName | tuple[SegmentName, ...], ...] = ()
+    segments: tuple[Segment, ...] = ()
     """Groups watched beside all traffic, like `[country, [country, channel]]`: names in `segments` or `features` of events."""
     segment_values: int = Field(default=50, ge=1, le=1000)
     """So many values of each are followed; all others count as `other`."""

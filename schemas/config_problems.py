@@ -17,6 +17,7 @@ MASK: Final = "***"
 _SECRET_NAME: Final = re.compile(r"password|passwd|secret|token|credential|jaas|pem|key$", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"://[^/\s]*@")
 _LONGEST_SHOWN: Final = 80
+_BYTES: Final = "a whole number of bytes, or a number with a unit, like 500MB or 2GiB"
 
 
 def sentences(error: ValidationError, root: type[BaseModel], document: Document) -> list[str]:
@@ -70,6 +71,8 @@ def _allowed(detail: ErrorDetails, path: Path_, root: type[BaseModel]) -> str:
         "model_type": "a mapping",
         "dict_type": "a mapping",
         "tuple_type": "a list",
+        "byte_size": _BYTES,
+        "byte_size_unit": _BYTES,
     }.get(kind)
     return detail["msg"].removeprefix("Input should be ") if words is None else words.format_map(context)
 

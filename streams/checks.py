@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer
 
+from schemas.config import ModelConfig
 from schemas.errors import ConnectionProblem, DriftlineError, PermissionMissing, TopicMissing
+from schemas.identifiers import segment_values
 from streams.edges.kafka_log import client_settings, partition_counts
 from streams.edges.kafka_topics import untrusted_times
 from streams.edges.redis_store import RedisStore
@@ -16,7 +18,7 @@ from streams.label_checks import label_findings
 from streams.references import plans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from schemas.config import Config
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 def check(config: Config) -> list[Finding]:
     """Look at references, Redis and Kafka, each as far as it can be reached; never raises a DriftlineError."""
     counts: dict[str, int] = {}
-    found = [*_references(config), *_redis(config), *_topics(config, counts), *_partitions(config, counts)]
+    found = [*reference_findings(config), *_redis(config), *_topics(config, counts), *_partitions(config, counts)]
     return [*found, *_record_times(config, counts)]
 
 
@@ -32,7 +34,8 @@ def _failed(subject: str, error: DriftlineError, status: int = WRONG) -> Finding
     return Finding(subject, "failed", error.what, error.remedy, status)
 
 
-def _references(config: Config) -> Iterator[Finding]:
+def reference_findings(config: Config) -> Iterator[Finding]:
+    """Look at the reference of each model and feature set, and at nothing else."""
     # One at a time, so that one bad reference does not hide another.
     for name, model in config.models.items():
         yield _reference(config, f"reference of model {name}", models={name: model}, feature_sets={})
@@ -48,7 +51,19 @@ def _reference(config: Config, subject: str, **only: object) -> Finding:
     model = plan.models[0]
     reference = model.reference
     seen = f"{len(reference.features)} features, {reference.rows:,} rows"
-    return Finding(subject, "ok", f"{seen}; {model.rule(reference).statement}")
+    said = f"{seen}; {model.rule(reference).statement}"
+    if isinstance(model.config, ModelConfig) and (
+        alone := without_part(model.config.segment_definitions, reference.segments)
+    ):
+        options = " ".join(f"--segment {','.join(names)}" for names in alone)
+        said += f"; it has no part for some segments, which are counted and not tested: build it with {options}"
+    return Finding(subject, "ok", said)
+
+
+def without_part(definitions: Iterable[tuple[str, ...]], parts: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the definitions of segments of which `parts`, the segments in a reference by canonical text, hold none."""
+    held = {frozenset(segment_values(text)) for text in parts}
+    return [names for names in definitions if frozenset(names) not in held]
 
 
 def _redis(config: Config) -> Iterator[Finding]:

@@ -21,7 +21,8 @@ from schemas.outbox import OutboxEvent
 from streams.engine import snapshot
 from streams.engine.columns import Rejected
 from streams.engine.decode import LabelDecoder, PredictionDecoder
-from streams.engine.evaluator import DRIFT_RESULTS, Cursors, Evaluator
+from streams.engine.evaluator import DRIFT_RESULTS, Evaluator
+from streams.engine.evaluator_head import Cursors
 from streams.engine.kernels.clock import NEVER
 from streams.engine.shard import Shard
 from streams.engine.store import ARRIVALS, EVERY, FEATURES, LABELS, PERFORMANCE

@@ -66,6 +66,7 @@ def _costs(config: Config, counts: Mapping[str, int], seen: Sightings) -> Iterat
         yield Finding(STORE, "not checked", f"{topic}: no records yet")
         return
     needs: list[Cost] = []
+    numbers = any(model.task == "regression" for model in config.models.values())
     for name, model in config.models.items():
         share = sum(s.model == name for s in sightings) / len(sightings)
         rate = _rate(config, counts[topic], seen, model.labels.horizon)
@@ -73,7 +74,7 @@ def _costs(config: Config, counts: Mapping[str, int], seen: Sightings) -> Iterat
             yield Finding(MEMORY.format(name), "not checked", f"{topic}: too few records for a rate")
             continue
         part = Rate(rate.per_second * share, rate.over)
-        needs.append(cost(model, part.per_second))
+        needs.append(cost(model, part.per_second, numbers=numbers))
         yield _memory(config, name, part, needs[-1])
     if needs:
         yield _store(config, needs)

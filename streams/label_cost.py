@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams.engine.join_log import BYTES_IN_STORE, BYTES_OF_LABEL, BYTES_OF_LINE
-from streams.engine.remembered import BYTES_IN_MEMORY, LONGEST_SPAN, SLOTS_PER_HORIZON
+from streams.engine.remembered import BYTES_IN_MEMORY, BYTES_OF_NUMBER, LONGEST_SPAN, SLOTS_PER_HORIZON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from schemas.config import ModelConfig
     from streams.placement import Sighting
 
-BYTES_OF_NUMBER = 4
-"""What a regression's value takes in Redis beyond a class."""
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _QUANTILE = 20
 """The rate of a sample leaves out the earliest and the latest twentieth: one stray event time must not stretch it."""
@@ -85,15 +83,17 @@ def sampled(sightings: Iterable[Sighting]) -> Rate | None:
     return Rate(total, "the event times of the newest") if total else None
 
 
-def cost(model: ModelConfig, per_second: float) -> Cost:
-    """What a model costs whose predictions come ``per_second``."""
+def cost(model: ModelConfig, per_second: float, *, numbers: bool = False) -> Cost:
+    """What a model costs whose predictions come ``per_second``; ``numbers``: some model beside it is a regression."""
     horizon = model.labels.horizon
     slot = min(max(1, horizon // SLOTS_PER_HORIZON), LONGEST_SPAN)
     kept_s = slot * (horizon // slot + 2) / 1000
     remembered = round(per_second * model.labels.sample * kept_s)
-    each = BYTES_IN_STORE + BYTES_OF_LABEL + (BYTES_OF_NUMBER if model.task == "regression" else 0)
+    number = BYTES_OF_NUMBER if model.task == "regression" else 0
+    each = BYTES_IN_STORE + BYTES_OF_LABEL + number
+    in_memory = BYTES_IN_MEMORY + (BYTES_OF_NUMBER if numbers else number)
     outliving = round(per_second * model.labels.sample * horizon / 1000) * BYTES_OF_LINE
-    return Cost(remembered, remembered * BYTES_IN_MEMORY, remembered * each, outliving)
+    return Cost(remembered, remembered * in_memory, remembered * each, outliving)
 
 
 def in_words(size: float) -> str:

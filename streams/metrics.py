@@ -138,19 +138,7 @@ class WorkerMetrics(Collector):
             windows.add_metric([name], head.windows)
             for transition, count in dict(head.alerts).items():
                 alerts.add_metric([name, transition], count)
-            books = (
-                head.drift,
-                head.quality,
-                head.performance,
-                head.final.book,
-                head.sequential,
-                head.proxies.book,
-                head.proxies.calibration,
-                head.presence.book,
-                head.labels.presence.book,
-                head.labels.mature,
-            )
-            subjects = [c for b in books for s in list(b.conditions.values()) for c in list(s.values())]
+            subjects = [c for _, b in head.books() for s in list(b.conditions.values()) for c in list(s.values())]
             is_open.add_metric([name], sum(c.open for c in subjects))
         ready = GaugeMetricFamily(
             "driftline_ready", "1 when the worker can work.", value=float(not worker.status.problem)

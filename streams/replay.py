@@ -19,7 +19,8 @@ from schemas.errors import ConfigError
 from schemas.journal import ClockEntry, CommandEntry, StartEntry
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
-from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS, Cursors
+from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS
+from streams.engine.evaluator_head import Cursors
 from streams.engine.kernels.clock import NEVER
 from streams.engine.records import batch_of
 from streams.host import Host

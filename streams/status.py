@@ -8,7 +8,8 @@ import msgspec
 import orjson
 
 from streams.engine import snapshot
-from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS, EvaluatorHead
+from streams.engine.evaluator import DRIFT_RESULTS, PERFORMANCE_RESULTS
+from streams.engine.evaluator_head import EvaluatorHead
 from streams.engine.families import stream_of
 from streams.engine.kernels.clock import NEVER
 from streams.engine.task_head import Progress, TaskHead
@@ -140,18 +141,6 @@ def _model(config: Config, store: Store, group: StoredGroup, name: str, progress
     shard = evaluator_shard(config, name)
     head = _head(store, shard)
     clocks = [p.models.get(name) if p else None for p in progress]
-    books = (
-        ("drift", head.drift),
-        ("quality", head.quality),
-        ("performance", head.performance),
-        ("performance", head.final.book),
-        ("sequential", head.sequential),
-        ("proxy", head.proxies.book),
-        ("proxy", head.proxies.calibration),
-        ("service", head.presence.book),
-        ("labels", head.labels.presence.book),
-        ("labels", head.labels.mature),
-    )
     labelled = len(group.topics) > 1
     return ModelStatus(
         name=name,
@@ -160,7 +149,7 @@ def _model(config: Config, store: Store, group: StoredGroup, name: str, progress
         label_clock=_least([c[1] if c else None for c in clocks]) if labelled else None,
         windows=head.windows,
         transitions=dict(sorted(head.alerts.items())),
-        open_alerts=[alert for family, book in books for alert in _open(family, book)],
+        open_alerts=[alert for family, book in head.books() for alert in _open(family, book)],
         request=_request(head.policy.flight),
         unpublished=len(store.outbox(shard)),
         last_windows={kind: _windows(store, shard, of, name) for kind, of in _RESULTS.items()},

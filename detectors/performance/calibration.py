@@ -14,7 +14,8 @@ deviation of a binomial,
 so it is 0 on average for a calibrated model and any n, negative half of the time. Where the model is not calibrated the
 excess understates the error, by at most that expectation: an error of 0.19 comes out as 0.09 in windows of 100 outcomes
 and as 0.14 in windows of 400. So a window is not called worse for being smaller than the reference; from a reference that
-is itself far off, a small window shows a further loss late.
+is itself far off, a small window shows a further loss late. Where the reference is the smaller one, what it may understate
+is allowed for (`understated`): both the plain ECE and the excess must have risen.
 
 Guarantee: for scores that are true and independent outcomes the mean of `ece` is 0 at any n.
 Cost: part of all binary metrics, 0.3 ms together. Merge: outcome vectors add up exactly.
@@ -98,6 +99,17 @@ def reliability(vector: NDArray[np.int64]) -> Reliability:
 def ece(vector: NDArray[np.int64]) -> Metric:
     """Return the ECE of a binary vector beyond that of a calibrated model; undefined without scores."""
     return reliability(vector).excess
+
+
+def understated(reference: NDArray[np.int64], current: NDArray[np.int64]) -> float:
+    """Return how much more the `ece` of a reference may understate the error than that of a larger window.
+
+    Each understates it by 0 (the scores are right) up to its own expectation (they are far off), a smaller sample by more; and
+    so the window's `ece` is higher by up to the difference when nothing changed. 0 where the reference is as large.
+    """
+    if layout.score_histograms(reference).sum() >= layout.score_histograms(current).sum():
+        return 0.0
+    return max(0.0, reliability(reference).expected - reliability(current).expected)
 
 
 def mean_deviation(n: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:

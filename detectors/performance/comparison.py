@@ -28,12 +28,13 @@ References: Fisher 1935, The Design of Experiments; those of the metrics stand w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from detectors.performance import classification, layout
+from detectors.performance.calibration import understated
 from detectors.performance.metric import WORSE, Metric, drop_p_value
 from detectors.performance.residuals import QUANTILES, quantile_p_value
 from detectors.performance.summary import metrics
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_AREAS: Final = frozenset({"roc_auc", "pr_auc"})
 LEAST_OF_CLASS: Final = 20
 """Outcomes of a class in both vectors from which it takes part in the test of a macro average: with fewer, the normal
 approximation rejected up to 12 times too often at 0.001 (four classes, 1 % to 40 %)."""
@@ -89,12 +91,20 @@ def compare(
             p_value = quantile_p_value(reference, current, name)
         elif task == "multiclass" and name in classification.MACRO:
             p_value = _macro_p_value(reference, current, len(classes), name)
+        elif name in _AREAS and layout.confusion(current, len(classes)).sum(axis=1).min() < LEAST_OF_CLASS:
+            p_value = 1.0  # of two positives and three negatives, one order in ten is the worst there is
+        elif name == "ece":
+            p_value = drop_p_value(was[name], _less(now[name], understated(reference, current)), WORSE[name])
         else:
             p_value = drop_p_value(was[name], now[name], WORSE[name])
         found[name] = Comparison(
             was[name], now[name], p_value, _worse_by(name, was[name].value, now[name].value, scale)
         )
     return found
+
+
+def _less(metric: Metric, by: float) -> Metric:
+    return metric if metric.value is None or not by else replace(metric, value=metric.value - by)
 
 
 def _worse_by(name: str, was: float | None, now: float | None, scale: float | None) -> float | None:

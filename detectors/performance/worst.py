@@ -61,6 +61,7 @@ from scipy.special import ndtri
 
 from detectors.performance import classification, layout
 from detectors.performance.auc import roc_auc
+from detectors.performance.calibration import understated
 from detectors.performance.comparison import RELATIVE, Comparison, compare
 from detectors.performance.fairness import holm
 from detectors.performance.metric import WORSE, Metric, difference_error, drop_p_value, rate
@@ -267,7 +268,8 @@ def _one_by_one(
         # as often as the ratio says.
         ratio = now.value / was.value if metric in RELATIVE and was.value and now.value else 1.0
         error = difference_error((was.standard_error or math.inf) * ratio, was.n, now.standard_error or math.inf, now.n)
-        surely = max(0.0, 1 - z * error / change) if change else 0.0
+        owed = understated(others[i], matrix[i]) if metric == "ece" else 0.0
+        surely = max(0.0, 1 - (z * error + owed) / change) if change else 0.0
         found[i] = _Judged(now, was, both.p_value, size or 0.0, max(0.0, (size or 0.0) * surely))
     return found
 

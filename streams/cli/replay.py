@@ -53,8 +53,9 @@ def replay(
 
     A dump that holds the journal is lived again as it was. A table of predictions has the columns prediction_id, model,
     model_version, event_time and optionally prediction, score, ...; every other column is a feature. A table of labels has
-    prediction_id, label and optionally event_time (else a label is known at once). Rows stand in the order in which they
-    came. At the end of tables time runs on until every window is decided.
+    prediction_id, label and optionally event_time (else a label is known at once). Sort both by event_time: rows stand in
+    the order in which they came, and what is older than those above it is late. At the end of tables time runs on until
+    every window is decided.
 
     For example:
 

@@ -12,7 +12,8 @@ from schemas.errors import RetryLater
 from schemas.identifiers import CONTROL
 from streams.demo.service import MODEL
 from streams.engine import snapshot
-from streams.engine.evaluator import EvaluatorHead, frontier
+from streams.engine.evaluator import frontier
+from streams.engine.evaluator_head import EvaluatorHead
 from streams.engine.kernels.clock import NEVER
 from streams.engine.task_head import Progress, TaskHead
 from streams.stored import evaluator_shard, stored_groups

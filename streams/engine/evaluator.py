@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import orjson
 
 from schemas.alerts import Evidence
@@ -30,18 +29,15 @@ from streams.engine import (
     retrain,
     sequential_family,
     snapshot,
+    training_ranges,
 )
-from streams.engine.families import Book, supersede
+from streams.engine.evaluator_head import HEAD, UNSET, Cursors, EvaluatorHead
+from streams.engine.families import supersede
 from streams.engine.kernels.clock import NEVER
-from streams.engine.labels_family import Labels
-from streams.engine.performance_family import Coverage, Final
-from streams.engine.presence_family import Presence
-from streams.engine.proxy_family import Proxies
 from streams.engine.recent import Recent
-from streams.engine.retrain import Policy, Tick
-from streams.engine.sequential_family import Series  # noqa: TC001  # msgspec reads it from the annotation
+from streams.engine.retrain import Tick
 from streams.engine.shape import HEADER
-from streams.engine.store import ARRIVALS, EVERY, FEATURES, LABELS, PERFORMANCE
+from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.windows import MAX_WINDOWS, closed_windows
 
 if TYPE_CHECKING:
@@ -61,50 +57,6 @@ DRIFT_RESULTS, PERFORMANCE_RESULTS, PROXY_RESULTS = "drift-results", "performanc
 KEPT_WINDOWS = 1_000
 """Evaluated windows whose records are kept: a week of ten-minute windows. A window of performance counts from its second
 evaluation, so that a horizon of 30 days keeps 4,320 ten-minute windows more."""
-_RANGES = 256
-"""Windows before a request whose offsets its training range may name."""
-_MOST_RANGES = 4 * _RANGES
-"""Windows whose offsets are kept at most, where labels, and with them the policy, are far behind the predictions."""
-_HEAD = b"eval"
-_UNSET = -1
-
-
-class Cursors(msgspec.Struct, array_like=True):
-    """How far each family is: every window (or pane) that starts before it is decided. The policy's is a time."""
-
-    drift: int = _UNSET
-    performance: int = _UNSET
-    sequential: int = _UNSET
-    retrain: int = NEVER
-    final: int = _UNSET
-    """Of revision 2 of performance, a horizon behind."""
-
-
-class EvaluatorHead(msgspec.Struct):
-    """The state of an evaluator."""
-
-    cursors: Cursors = msgspec.field(default_factory=Cursors)
-    drift: Book = msgspec.field(default_factory=Book)
-    recent: dict[int, int] = msgspec.field(default_factory=dict)
-    quality: Book = msgspec.field(default_factory=Book)
-    performance: Book = msgspec.field(default_factory=Book)
-    final: Final = msgspec.field(default_factory=Final)
-    coverage: dict[str, Coverage] = msgspec.field(default_factory=dict)
-    sequential: Book = msgspec.field(default_factory=Book)
-    series: dict[str, Series] = msgspec.field(default_factory=dict)
-    proxies: Proxies = msgspec.field(default_factory=Proxies)
-    presence: Presence = msgspec.field(default_factory=Presence)
-    labels: Labels = msgspec.field(default_factory=Labels)
-    policy: Policy = msgspec.field(default_factory=Policy)
-    ranges: dict[str, list[tuple[int, int, dict[int, tuple[int, int]]]]] = msgspec.field(default_factory=dict)
-    labels_through: int = _UNSET
-    control: dict[int, int] = msgspec.field(default_factory=dict)
-    next_event: int = 0
-    kept_from: int = 0
-    kept_performance_from: int = 0
-    windows: int = 0
-    alerts: dict[str, int] = msgspec.field(default_factory=dict)
-    times: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +98,7 @@ class Evaluator:
         self._references = references
         self.shard = model_tag(group, model.name)
         where = f"{self.shard} head"
-        self.head = EvaluatorHead() if body is None else snapshot.unpack(_HEAD, body, EvaluatorHead, where)
+        self.head = EvaluatorHead() if body is None else snapshot.unpack(HEAD, body, EvaluatorHead, where)
         model.refuse_other_times(self.head.times, where)
         self.head.times = model.times
         self._recent = Recent(model.name, self.shard, model.window)
@@ -164,7 +116,7 @@ class Evaluator:
         if at is None:
             return False
         model, cursors = self.model, self.head.cursors
-        if cursors.drift == _UNSET:
+        if cursors.drift == UNSET:
             # The first window is final only when the watermark has passed it: before that an earlier one may still appear.
             first = at.first // model.window * model.window
             if at.watermark < first + model.window + model.lateness:
@@ -375,19 +327,8 @@ class Evaluator:
 
     def _supersede(self, version: str, time: int) -> None:
         evidence = Evidence(statistic="superseded", n=0, config_hash=self.model.decision)
-        for family, book in (
-            ("drift", self.head.drift),
-            ("quality", self.head.quality),
-            ("performance", self.head.performance),
-            ("performance", self.head.final.book),
-            ("sequential", self.head.sequential),
-            ("proxy", self.head.proxies.book),
-            ("proxy", self.head.proxies.calibration),
-            ("service", self.head.presence.book),
-            ("labels", self.head.labels.presence.book),
-            ("labels", self.head.labels.mature),
-        ):
-            self._announce(supersede(book, self.model.name, family, version, time, evidence), tell_policy=False)  # type: ignore[arg-type]
+        for family, book in self.head.books():
+            self._announce(supersede(book, self.model.name, family, version, time, evidence), tell_policy=False)
         supersede(self.head.final.matured, self.model.name, "performance", version, time, evidence)  # said above
         self.head.policy.queue.clear()
 
@@ -404,7 +345,9 @@ class Evaluator:
         for verb, request, time in requests:
             if not request.offsets:
                 request.offsets = {
-                    topic: self._offsets(kind, request.since, request.decided)
+                    topic: training_ranges.offsets(
+                        self.head.ranges, kind, request.since, request.decided, self.model.window
+                    )
                     for kind, topic in (("predictions", self._topics.predictions), ("labels", self._topics.labels))
                 }
                 flight = self.head.policy.flight
@@ -420,48 +363,17 @@ class Evaluator:
         self.head.next_event += 1
 
     def _remember(self, kind: str, window: Window) -> None:
-        """Keep the offsets of a window (arrival panes: of the window they lie in) for a training range."""
-        start = window.start // self.model.window * self.model.window
-        ranges = self.head.ranges.setdefault(kind, [])
-        if ranges and ranges[-1][0] == start:
-            merged = dict(ranges[-1][2])
-            for task, (low, high) in window.offsets.items():
-                old = merged.get(task, (low, high))
-                merged[task] = (min(low, old[0]), max(high, old[1]))
-            ranges[-1] = (start, start + self.model.window, merged)
-        else:
-            ranges.append((start, start + self.model.window, dict(window.offsets)))
-        oldest = self.head.policy.through - _RANGES * self.model.window
-        passed = sum(end <= oldest for _, end, _ in ranges)
-        del ranges[: max(passed, len(ranges) - _MOST_RANGES)]
+        """Keep the offsets of a window (of a pane of labels: of the window it lies in) for a training range."""
+        training_ranges.remember(self.head.ranges, kind, window, self.model.window, self.head.policy.through)
 
     def _remember_labels(self, store: Store) -> None:
-        """Keep the offsets of the labels up to where the outcomes are read, of those that name the model and of those without."""
+        """Keep the offsets of the labels up to where the outcomes are read."""
         head, through = self.head, self._through["sequential"]
-        found: list[Window] = []
-        for name in (self.model.name, EVERY):
-            first = max(head.labels_through, 0)
-            while windows := list(closed_windows(store, self.shards, LABELS, name, first, through, self.model.pane)):
-                found += windows
-                first = windows[-1].end
-        for window in sorted(found, key=lambda w: w.start):
-            self._remember("labels", window)
+        found = training_ranges.label_panes(store, self.shards, self.model, max(head.labels_through, 0), through)
+        for pane in found:
+            self._remember("labels", pane)
         self.changed |= bool(found)
         head.labels_through = max(head.labels_through, through)
-
-    def _offsets(self, kind: str, since: int, until: int) -> dict[str, tuple[int, int]]:
-        """The lowest and highest offset by partition of the remembered windows that touch [since, until).
-
-        Windows further back than ``_RANGES`` never count: how many of them are still kept depends on when it is asked.
-        """
-        since = max(since, until - _RANGES * self.model.window)
-        found: dict[int, tuple[int, int]] = {}
-        for start, end, by_task in self.head.ranges.get(kind, []):
-            if start < until and end > since:
-                for task, (low, high) in by_task.items():
-                    old = found.get(task, (low, high))
-                    found[task] = (min(low, old[0]), max(high, old[1]))
-        return {str(task): span for task, span in sorted(found.items())}
 
     def _keep(self, kind: str, window: Window, records: list[dict[str, object]]) -> None:
         data = orjson.dumps(records, option=orjson.OPT_SORT_KEYS)
@@ -494,7 +406,7 @@ class Evaluator:
         commit.put.extend(self._put.items())
         commit.drop.extend(self._drop)
         commit.outbox.extend((sequence, snapshot.pack(b"outb", event)) for sequence, event in self.events)
-        commit.body = snapshot.pack(_HEAD, self.head)
+        commit.body = snapshot.pack(HEAD, self.head)
         commit.progress = snapshot.pack(b"curs", self.head.cursors)
 
     def committed(self) -> list[tuple[int, OutboxEvent]]:

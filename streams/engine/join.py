@@ -89,7 +89,10 @@ class Labels:
 
 
 class Join:
-    """Both memories of a task. ``waiting`` labels have met no prediction yet; ``orphans`` never did and have aged out."""
+    """Both memories of a task. ``waiting`` labels have met no prediction yet; ``orphans`` never did and have aged out.
+
+    ``segments`` are those of the log with their bytes, ``parked`` those of models that are not configured now.
+    """
 
     def __init__(self, plan: Plan, partitions: int = 1) -> None:
         """Empty; the bounds of R12 are shared by ``partitions`` tasks."""
@@ -100,7 +103,8 @@ class Join:
         self.remembered = 0
         self.waiting = 0
         self.orphans = 0
-        self.segments: set[str] = set()
+        self.segments: dict[str, int] = {}
+        self.parked: dict[str, int] = {}
         self.cut: list[str] = []
         self._plan = plan
         self._names = [m.name for m in plan.models]
@@ -322,8 +326,9 @@ class Join:
             side, name, number = segment[0], segment.split(":")[1], int(segment.rsplit(":", 1)[1])
             m = ANY if name == "*" else self._names.index(name)
             limit = self._limits["l"][m + 1] if side == "l" else self._limits["p"][m]
-            if (number + 1) * self._span(m) <= limit:
-                self.segments.discard(segment)
+            span = int(segment.split(":")[2]) if m == ANY else self._span(m)
+            if (number + 1) * span <= limit:
+                self.segments.pop(segment, None)
                 self._appended.pop(segment, None)
                 self.cut.append(segment)
 
@@ -349,7 +354,7 @@ class Join:
         self.cut.clear()
 
     def _append(self, segment: str, block: bytes) -> None:
-        self.segments.add(segment)
+        self.segments[segment] = self.segments.get(segment, 0) + len(block)
         self._appended.setdefault(segment, []).append(block)
 
     def _log_rows(self) -> None:
@@ -382,8 +387,10 @@ class Join:
         every = np.concatenate(lines)
         scope = ((every[:, 3] >> np.uint64(_SCOPE)) & _GROUP).astype(np.int64)
         for group, of_group in _groups(scope):
-            name = "*" if group == 0 else self._names[group - 1]
-            number = every[of_group, 1].view(np.int64) // self._span(group - 1)
+            span = self._span(group - 1)
+            # The longest horizon, and with it this span, changes with the models that are configured.
+            name = f"*:{span}" if group == 0 else self._names[group - 1]
+            number = every[of_group, 1].view(np.int64) // span
             for n, mine in _groups(number):
                 self._append(f"l:{name}:{n}", log.words_block(every[of_group[mine]]))
 
@@ -392,7 +399,7 @@ class Join:
 
         Raises StateCorrupt when a block's checksum or length is wrong, StateMissing when a listed segment has no bytes.
         """
-        parked = 0  # labels that wait for a model that is not configured now
+        waiting = 0  # for a model that is not configured now
         lines: list[NDArray[np.uint64]] = []
         rows_of: dict[str, tuple[int, NDArray[np.int64]]] = {}
         for segment, data in sorted(segments.items(), key=lambda s: (s[0][0] == "j", s[0])):  # marks after their rows
@@ -401,25 +408,26 @@ class Join:
             if not data:
                 raise StateMissing(f"{at}: listed and gone", RESTORE)
             if name != "*" and name not in self._names:
-                parked += _count_waiting(_latest(log.read_words(data, kernel.WORDS, at))) if side == "l" else 0
+                self.parked[segment] = len(data)
+                waiting += _count_waiting(_latest(log.read_words(data, kernel.WORDS, at))) if side == "l" else 0
                 continue
-            self.segments.add(segment)
+            self.segments[segment] = len(data)
             if side == "l":
                 found = log.read_words(data, kernel.WORDS, at)
                 group = np.uint64(0 if name == "*" else self._names.index(name) + 1)
                 found[:, 3] = found[:, 3] & ~(_GROUP << np.uint64(_SCOPE)) | group << np.uint64(_SCOPE)
-                lines.append(_latest(found))
+                lines.append(found)
             elif side == "p":
                 rows_of[rest] = self._load_rows(rest, log.read_predictions(data, at))
             else:
                 self._load_marks(log.read_words(data, 1, at)[:, 0], rows_of.get(rest), at)
         if lines:
-            every = np.concatenate(lines)
+            every = _latest(np.concatenate(lines))
             self.labels.reserve(len(every))
             fresh = np.zeros_like(self.labels.lines)
             self.labels.count, _ = kernel.rebuild(every, np.full(1 << 12, _OLDEST), fresh)
             self.labels.lines = fresh
-        self.waiting = _count_waiting(self.labels.occupied()) + parked
+        self.waiting = _count_waiting(self.labels.occupied()) + waiting
 
     def _load_rows(self, name: str, blocks: Iterator[log.Predictions]) -> tuple[int, NDArray[np.int64]]:
         """Put the predictions of one slot into rows; returns the slot, and where its rows stand."""

@@ -2,7 +2,8 @@
 
 Three kinds of segments, each a row of blocks; a segment is cut as a whole, by the clock of the log:
 ``p:<model>:<stream>:<number>`` the predictions of a slot in the order they came, ``j:...`` which of them are labelled, and how;
-``l:<model|*>:<number>`` labels that are not kept in a prediction's row, by label time, again when they join.
+``l:<model>:<number>`` labels that are not kept in a prediction's row, by label time, again when they join; ``l:*:<span>:<number>``
+those that name no model, by what an eighth of the longest horizon was when they came.
 A block is its length (u32), a CRC-32 of what follows the header (u32), and columns, little-endian:
 p: rows u32, flags u8 (1 wide answers, 2 cohorts, 4 times of 32 bits), 3 bytes 0, earliest time u32 (ms since the slot's start);
 then keys u64, times u16 or u32 since the earliest, answers u32, and, where flagged, second halves u32 and cohorts u16.

@@ -159,7 +159,7 @@ class Look:
 
     def _sentence(self, metric: str, both: Comparison, worse: Sequence[WorseSegment[str]], *, rejected: bool) -> str:
         labels = self.outcomes.labels
-        verb = "is worse than in the reference" if rejected else "is as good as in the reference"
+        verb = "is worse than in the reference" if rejected else "is no longer found worse than in the reference"
         # Rounded down: 100% means that every label is in.
         share = f" ({100 * labels // self.remembered}% of the window's)" if self.remembered else ""
         when = "at maturity" if self.revision == MATURE else "at the horizon of the labels"

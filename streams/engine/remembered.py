@@ -1,7 +1,7 @@
 """The predictions that one task remembers for their labels: compact, and forgotten a slot at a time.
 
-Quantities: 16 bytes a row (8 more columns of 4 bytes where some model is a regression), and 12 bytes a place of the table, of
-which 77 to 83 % are taken: at most 32 bytes a prediction. While the table grows, by 8 % at a time, it is there twice.
+Quantities: 16 bytes a row (4 more where some model of the task is a regression), and 12 bytes a place of the table, of which 77
+to 83 % are taken: at most 32 bytes a prediction, 36 with a regression. While the table grows, by 8 % at a time, it is there twice.
 What the words of a row mean stands in ``kernels.join``.
 """
 
@@ -26,16 +26,17 @@ _FULL = 0.83
 """Linear probing at 0.83 looks at some 18 neighbouring places for a new id, at 0.9 at 50; below 0.76 a row takes 32 bytes."""
 _GROWTH = 1.08
 """Keeps 77 % of the places taken after growing, which is one pass in the order of the hash."""
-_SLACK = 1 / 32
-"""Rows grow in place, so little room is made at a time."""
+_SLACK = 1 / 128
+"""Rows grow in place, so little room is made at a time: with 1/32 a prediction took up to 32.4 bytes."""
 SLOTS_PER_HORIZON = 8
 """A slot lives up to an eighth of the horizon too long, and the table is gone through as often."""
 LONGEST_SPAN = 1 << 31
 """Of a slot, ms: times within it have 32 bits. It is shorter than an eighth of the horizon from 199 days on."""
 FREE = -1
 """The slot of a chunk that belongs to none."""
-BYTES_IN_MEMORY = 32
-"""Of a remembered prediction, at most: what ``labels.memory`` is divided by."""
+BYTES_IN_MEMORY, BYTES_OF_NUMBER = 32, 4
+"""Of a remembered prediction, at most, and what each takes more where some model of the task is a regression: what
+``labels.memory`` is divided by."""
 _MISSING, _BELOW = 0x7FC00000, 0x7FC00001
 _SIGN, _REST = np.uint64(31), np.uint32(0x7FFFFFFF)
 _CLIPPED = 2.0**20
@@ -86,7 +87,8 @@ class Remembered:
         self.keys, self.refs = np.zeros(_SMALLEST, np.uint64), np.zeros(_SMALLEST, np.uint32)
         self.count = 0
         self.counts = np.zeros((5, len(models)), np.int64)
-        self._wide = any(m.labelled and m.task_code == REGRESSION for m in models)
+        self.limits = limits_of(models, partitions)
+        self._wide = bool(self.limits.wide.any())
         self.rows = kernel.Rows(
             np.zeros((0, 4), np.uint32),
             np.zeros(0 if self._wide else 1, np.uint32),
@@ -97,7 +99,6 @@ class Remembered:
         self.room = kernel.Room(
             np.zeros((256, 2), np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(64, np.int64)
         )
-        self.limits = limits_of(models, partitions)
         self.named: dict[tuple[int, int, int], int] = {}
         self._spans: dict[tuple[int, int], int] = {}
 
@@ -124,11 +125,15 @@ class Remembered:
         s.model[slot], s.stream[slot], s.start[slot] = model, stream, number * int(self.limits.span[model])
         s.rows[slot], s.chunk[slot], s.span[slot] = 0, -1, span
         self.named[model, stream, number] = slot
-        self._index()
+        if 2 * len(self.named) > len(self.room.directory):
+            self._index()
+        else:
+            name = np.array([kernel.pack_slot(model, stream, number)], np.int64)
+            kernel.fill_directory(name, np.array([slot], np.int64), self.room.directory)
         return slot
 
     def _index(self) -> None:
-        """Write the directory anew: slots are few, and come and go rarely."""
+        """Write the directory anew: it has become too small, or slots are gone."""
         size = len(self.room.directory)
         while 2 * len(self.named) > size:
             size *= 2
@@ -236,13 +241,13 @@ def limits_of(models: tuple[Model, ...], partitions: int) -> kernel.Limits:
     horizon = np.array([m.horizon for m in models], np.int64)
     span = np.clip(horizon // SLOTS_PER_HORIZON, 1, LONGEST_SPAN)
     alive = horizon // span + 2  # the first and the last are there in part
-    bound = [
-        max(1, m.memory // partitions // BYTES_IN_MEMORY // n) for m, n in zip(models, alive.tolist(), strict=True)
-    ]
+    wide = np.array([m.labelled and m.task_code == REGRESSION for m in models], np.uint8)
+    each = BYTES_IN_MEMORY + (BYTES_OF_NUMBER if wide.any() else 0)
+    bound = [max(1, m.memory // partitions // each // n) for m, n in zip(models, alive.tolist(), strict=True)]
     return kernel.Limits(
         horizon,
         span,
         np.array(bound, np.int64),
         np.array([round(m.sample * 2**32) for m in models], np.uint64),
-        np.array([m.labelled and m.task_code == REGRESSION for m in models], np.uint8),
+        wide,
     )

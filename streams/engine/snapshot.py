@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
-from schemas.errors import RESTORE, StateCorrupt, StateNewer
+from schemas.errors import RESTORE, StateCorrupt, StateMismatch, StateNewer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAGIC = b"drft"
-VERSION = 1
+VERSION = 2
+"""1 was before two horizons became one, and before segments (0.2)."""
 _HEAD = struct.Struct("<4sH4sI")
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ def seal(kind: bytes, payload: bytes) -> bytes:
 def unseal(kind: bytes, data: bytes, where: str) -> bytes:
     """The payload of sealed bytes.
 
-    Raises StateCorrupt (wrong magic, kind or checksum) or StateNewer; both name ``where`` the bytes lie.
+    Raises StateCorrupt (wrong magic, kind or checksum), StateNewer, or StateMismatch (older); all name ``where`` the bytes lie.
     """
     if len(data) < _HEAD.size:
         raise StateCorrupt(f"{where}: {len(data)} bytes are too few for a snapshot", RESTORE)
@@ -41,6 +42,9 @@ def unseal(kind: bytes, data: bytes, where: str) -> bytes:
     if version > VERSION:
         what = f"{where}: written in format {version}, this driftline reads up to {VERSION}"
         raise StateNewer(what, "run the driftline version that wrote it, or a later one")
+    if version < VERSION:
+        what = f"{where}: written in format {version}, this driftline reads {VERSION}"
+        raise StateMismatch(what, "run the driftline that wrote it, or start a new group: it reads the topics from their start")
     payload = data[_HEAD.size :]
     if zlib.crc32(payload) != checksum:
         raise StateCorrupt(f"{where}: the checksum does not match its bytes", RESTORE)

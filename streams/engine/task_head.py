@@ -38,7 +38,7 @@ class TaskHead(msgspec.Struct):
     """The small state of a task, written whole with every commit.
 
     ``truths`` are the words of labels that have a code in the join, in order, each with 1 where it is a number.
-    ``segments`` and ``open`` say what else must be there (P5): the names of the join log's segments, and of each kind of cell
+    ``segments`` and ``open`` say what else must be there (P5): the join log's segments with their bytes, and of each kind of cell
     and model how early the earliest open cell starts and how many there are.
     """
 
@@ -50,7 +50,7 @@ class TaskHead(msgspec.Struct):
     ledger: dict[str, dict[str, int]]
     truths: list[tuple[int, int]]
     journal: int
-    segments: list[str]
+    segments: dict[str, int]
     open: dict[str, dict[str, tuple[int, int]]]
 
 
@@ -91,7 +91,7 @@ def head_of(task: Task) -> TaskHead:
         ledger,
         task.join.coded(),
         task.journal,
-        sorted(task.join.segments),
+        dict(sorted((task.join.parked | task.join.segments).items())),
         _open_cells(task),
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from schemas.errors import RESTORE, Outcome, StateMismatch, StateMissing
 from streams.engine import cells, snapshot
 from streams.engine.kernels.clock import NEVER
-from streams.engine.store import EVERY, LABELS
+from streams.engine.store import LABELS
 from streams.engine.task import Task
 from streams.engine.task_head import HEAD, TaskHead
 
@@ -89,9 +89,12 @@ def _load_streams(task: Task, m: int, clock: ModelClock, references: References 
 
 def _check_complete(head: TaskHead, task: Task, store: Store) -> None:
     """Raise StateMissing unless everything is there that the head says was committed with it."""
-    known = {s for s in head.segments if s.split(":")[1] in {EVERY, *task.plan.by_name}}
-    if lost := known - task.join.segments:
-        raise StateMissing(f"{task.shard}: segment {min(lost)} of the join log is gone", RESTORE)
+    found_bytes = task.join.parked | task.join.segments
+    for segment, committed in head.segments.items():
+        there = found_bytes.get(segment, 0)
+        if there != committed:
+            what = f"{task.shard}: segment {segment} of the join log had {committed} bytes, {there} are there"
+            raise StateMissing(what, RESTORE)
     for kind, by_model in head.open.items():
         for name, (first, count) in by_model.items():
             found = len(store.starts(task.shard, kind, name, first, 1 << 62))

@@ -14,6 +14,7 @@ from streams.engine.join import Join, Pairs
 from streams.engine.kernels import join as kernel
 from streams.engine.plan import Plan, compile_plan
 from streams.engine.remembered import BYTES_IN_MEMORY
+from tests.engine import watched
 from tests.property.driver import reference
 
 if TYPE_CHECKING:
@@ -218,6 +219,17 @@ def test_at_the_bound_new_predictions_are_counted_and_not_remembered_whatever_th
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize(("beside", "most"), [("multiclass", 32), ("regression", 36)])
+def test_a_large_memory_takes_no_more_than_what_labels_memory_is_divided_by(beside: str, most: int) -> None:
+    labels = Labels(maturity=HOUR, horizon=8 * HOUR, memory=10**9)
+    join, taken = Join(watched.plan({"m": "binary", "n": beside}, labels=labels)), []
+    for i in range(100):
+        predict(join, keys(10_000, seed=i), T0 + i * 60_000)
+        taken.append(join.predictions.size_bytes / join.predictions.count)
+    assert max(taken[30:]) <= 1.005 * most  # before, what does not grow with them counts
+    assert join.predictions.limits.bound[0] == 10**9 // most // 10
+
+
 def test_the_bound_is_shared_by_the_partitions() -> None:
     join = Join(plan(memory=1_000_000), 4)
     predict(join, keys(5_000), T0)
@@ -271,6 +283,60 @@ def test_marks_without_their_predictions_are_corrupt(loaded: tuple[Plan, Join, d
     name = next(s for s in segments if s[0] == "p")
     with pytest.raises(StateCorrupt, match="not in the log"):
         restored(compiled, join, {s: d for s, d in segments.items() if s != name})
+
+
+def test_a_label_without_a_model_survives_that_the_model_with_the_longest_horizon_is_taken_out() -> None:
+    configs = {
+        name: ModelConfig(
+            task="binary",
+            positive_class="yes",
+            reference="unused.json",
+            labels=Labels(maturity=0, horizon=hours * HOUR),
+        )
+        for name, hours in (("long", 80), ("m", 8))
+    }
+    both = compile_plan("predictions", configs, {name: [reference()] for name in configs}, 1000)
+    join = Join(both)
+    label(join, [5, 6], T0)
+    segments = stored(join, {})
+
+    alone = plan()
+    left = restored(alone, join, segments)
+    age(left, T0 + HOUR)
+    predict(left, [5], T0 + HOUR)
+    segments = stored(left, segments)
+    assert left.waiting == 1
+    again = restored(alone, left, segments)
+    assert_same(left, again)
+    age(again, T0 + 100 * HOUR)
+    assert again.orphans == 1
+    assert not [s for s in stored(again, segments) if s[0] == "l"]
+
+
+def test_a_new_slot_costs_the_same_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill, written = kernel.fill_directory, []
+
+    def counted(names: NDArray[np.int64], slots: NDArray[np.int64], directory: NDArray[np.int64]) -> None:
+        written.append(len(names))
+        fill(names, slots, directory)
+
+    monkeypatch.setattr(kernel, "fill_directory", counted)
+    join = Join(plan())
+    remembered = join.predictions
+    for number in range(3_000):
+        assert remembered.open_slot(0, number % 250, T0 // HOUR + number) == number
+    assert sum(written) <= 3 * 3_000  # once each, and again where the directory doubled
+    predict(join, keys(1), T0 + 250 * HOUR)
+    assert len(remembered.named) == 3_000
+
+
+def test_slots_of_many_models_and_streams_at_one_time_do_not_meet_in_the_directory() -> None:
+    size, number = 1 << 16, T0 // HOUR
+    homes = np.zeros(size, np.int64)
+    for model in range(1_000):
+        for stream in range(20):
+            homes[kernel.slot_home(kernel.pack_slot(model, stream, number), size)] += 1
+    assert homes.max() < 12  # 0.3 a place: by chance, 7 somewhere
 
 
 def test_horizons_of_more_than_a_year_have_slots_of_32_bits() -> None:

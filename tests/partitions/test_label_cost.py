@@ -34,7 +34,13 @@ def test_a_thousand_a_second_for_eight_days_is_kept_for_ten() -> None:
 def test_a_sample_costs_its_share_and_a_number_costs_four_bytes_more() -> None:
     remembered = 250 * 86_400 * 10
     found = cost(model("regression", horizon="8d", sample=0.25), 1_000)
-    assert found == Cost(remembered, remembered * 32, remembered * 28, 250 * 86_400 * 8 * 32)
+    assert found == Cost(remembered, remembered * 36, remembered * 28, 250 * 86_400 * 8 * 32)
+
+
+def test_beside_a_regression_every_row_is_as_wide() -> None:
+    alone, beside = (cost(model(horizon="8d"), 1_000, numbers=n) for n in (False, True))
+    assert beside.memory_bytes == alone.remembered * 36
+    assert beside.store_bytes == alone.store_bytes
 
 
 def test_a_long_horizon_has_slots_of_no_more_than_25_days() -> None:

@@ -98,6 +98,31 @@ NAME = "; allowed: text that matches ^[A-Za-z0-9._-]{1,100}$"
             GOOD + "group: ${NOPE}\n",
             "2: group is ${NOPE}, which is not set; allowed: a variable of the environment",
         ),
+        (
+            "models: {m: {task: regression, reference: r, labels: {memory: lots}}}",
+            "1: models.m.labels.memory is 'lots'; allowed: a whole number of bytes, or a number with a unit, like 500MB or 2GiB",
+        ),
+        (
+            "models: {m: {task: regression, reference: r, labels: {memory: 3 horses}}}",
+            (
+                "1: models.m.labels.memory is '3 horses'; allowed: a whole number of bytes, or a number with a unit, like 500MB or "
+                "2GiB"
+            ),
+        ),
+        (
+            "models: {m: {task: regression, reference: r, segments: [country, [shop, '']]}}",
+            (
+                "1: models.m.segments[1] is a list; allowed: a name or a list of names, each of 1 to 100 characters without quotes, "
+                "backslashes and control characters"
+            ),
+        ),
+        (
+            "models: {m: {task: regression, reference: r, segments: [3]}}",
+            (
+                "1: models.m.segments[0] is 3; allowed: a name or a list of names, each of 1 to 100 characters without quotes, "
+                "backslashes and control characters"
+            ),
+        ),
         (GOOD + "? [a]\n: b\n", "2: the file is a key that is no text; allowed: text"),
         (GOOD + "http:\n  <<: {port: 1}\n", "3: http.<< is a merge key; allowed: an alias of a whole value"),
         (GOOD + "group: [\n", "3: this is not YAML: expected the node content, but found '<stream end>'"),

@@ -143,8 +143,15 @@ def pack_slot(model: int, stream: int, number: int) -> int:
 
 
 @compiled
+def slot_home(name: int, size: int) -> Any:  # noqa: ANN401  # an integer, which numba infers
+    """Where the search for a slot begins; model and stream, in the upper bits, count as much as the number does."""
+    mixed = (name + (name >> 43) * 2654435769) * -7046029254386353131
+    return (mixed ^ (mixed >> 32)) & (size - 1)
+
+
+@compiled
 def _find_slot(directory: NDArray[np.int64], name: int) -> Any:  # noqa: ANN401  # an integer, which numba infers
-    at = (name * -7046029254386353131) & (len(directory) - 1)
+    at = slot_home(name, len(directory))
     while directory[at, 0] != 0:
         if directory[at, 0] == name:
             return directory[at, 1]
@@ -154,9 +161,9 @@ def _find_slot(directory: NDArray[np.int64], name: int) -> Any:  # noqa: ANN401 
 
 @compiled
 def fill_directory(names: NDArray[np.int64], slots: NDArray[np.int64], directory: NDArray[np.int64]) -> None:
-    """Put every name into an empty directory that is large enough."""
+    """Put names that are not there into a directory that is large enough."""
     for i in range(len(names)):
-        at = (names[i] * -7046029254386353131) & (len(directory) - 1)
+        at = slot_home(names[i], len(directory))
         while directory[at, 0] != 0:
             at = (at + 1) & (len(directory) - 1)
         directory[at, 0], directory[at, 1] = names[i], slots[i]

@@ -144,3 +144,34 @@ def test_only_metrics_of_the_task_can_be_named() -> None:
     assert list(compare(vector, vector, "binary", ("", "yes"), ("brier", "f1"))) == ["brier", "f1"]
     with pytest.raises(ValueError, match="no metric 'mae' of a binary task"):
         compare(vector, vector, "binary", ("", "yes"), ("mae",))
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.6, -1.0])
+@pytest.mark.parametrize(("known", "n"), [(100, 4_000), (400, 8_000)])
+def test_a_small_reference_of_scores_that_are_off_does_not_make_a_large_window_look_worse(
+    slope: float, known: int, n: int
+) -> None:
+    rng = np.random.default_rng(30)
+    level, runs = 0.01, 150
+
+    def drawn(size: int) -> Vector:
+        score = rng.random(size)
+        return _scored(rng.random(size) < 0.5 + slope * (score - 0.5), score)
+
+    found = [compare(drawn(known), drawn(n), "binary", ("", "yes")) for _ in range(runs)]
+    for metric in ("roc_auc", "log_loss", "brier", "ece"):
+        rejected = sum(c[metric].p_value <= level for c in found)
+        assert rejected <= runs * level + 3.5 * np.sqrt(runs * level), metric
+
+
+def test_areas_of_a_handful_are_never_found_worse() -> None:
+    rng = np.random.default_rng(5)
+    actual = rng.integers(0, 2, 20_000)
+    reference = count_classes(actual, actual, "binary", 2, np.where(actual, 0.9, 0.1) + rng.normal(0, 0.3, 20_000))
+    few = np.array([1, 1, 0, 0, 0])
+    for n, is_worse in ((1, False), (12, True)):  # the worst order there is, of 5 and of 60
+        truth = np.tile(few, n)
+        current = count_classes(truth, truth, "binary", 2, np.where(truth, 0.2, 0.8))
+        for name in ("roc_auc", "pr_auc"):
+            p_value = compare(reference, current, "binary", ("", "yes"), [name])[name].p_value
+            assert (p_value < 1e-3) == is_worse

@@ -102,6 +102,14 @@ def test_a_real_drop_is_found_and_a_rise_is_not() -> None:
     assert drop_p_value(before, before, "apart") == 1.0
 
 
+def test_a_small_reference_whose_error_strayed_inwards_is_not_certain() -> None:
+    # Were both of one distribution, 100 values would have ten times the error of 10,000: 0.2, not 0.05.
+    small, large = Metric(1.0, 0.05, 100), Metric(1.2, 0.02, 10_000)
+    expected = scipy.stats.norm.sf(0.2 / np.hypot(0.2, 0.02))
+    assert drop_p_value(small, large, "higher") == pytest.approx(expected, rel=1e-9)
+    assert drop_p_value(large, small, "lower") == pytest.approx(expected, rel=1e-9)
+
+
 def test_an_undefined_metric_is_no_drop() -> None:
     nothing = Metric(None, None, 0)
     known = Metric(0.9, 0.01, 100)

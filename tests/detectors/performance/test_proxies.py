@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -381,6 +382,43 @@ def test_the_normal_law_joins_the_exact_one() -> None:
         normal = _by_the_normal_law(known, window)
         assert normal.level == pytest.approx(exact.level, rel=0.05)
         assert normal.slope == pytest.approx(exact.slope, rel=0.05)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (2.0, 2.0)])
+def test_given_the_totals_the_normal_law_rejects_nine_to_ten_times_in_ten_levels(a: float, b: float) -> None:
+    rng = np.random.default_rng(22)
+    was, now = (layout.score_histograms(outcomes(rng, rng.beta(a, b, n))) for n in (20_000, 30_000))
+    known, n, positives = was.sum(axis=0), now.sum(axis=0), was[1] + now[1]
+    # Every sum of positives that the totals allow, with its exact probability.
+    chances = np.ones(1)
+    for big, small, k in zip(known, n, positives, strict=True):
+        x = np.arange(min(small, k) + 1)
+        chances = np.convolve(chances, scipy.stats.hypergeom.pmf(x, big + small, k, small))
+    spread = np.sqrt(chances @ np.arange(len(chances)) ** 2 - (chances @ np.arange(len(chances))) ** 2)
+    assert spread**2 > EXACT
+    upper, lower = chances[::-1].cumsum()[::-1], chances.cumsum()
+    for level in (0.05, 0.01, 0.001, 1e-4):
+        # The least and the largest sum that the test rejects lie within a few of the exact quantiles.
+        high = int(np.searchsorted(-upper, -level / 2)) - 3
+        while _level_at(known, n, positives, high) > level:
+            high += 1
+        low = int(np.searchsorted(lower, level / 2)) + 3
+        while _level_at(known, n, positives, low) > level:
+            low -= 1
+        assert 0.9 * level <= upper[high] + lower[low] <= level
+
+
+def _level_at(known: Vector, n: Vector, positives: Vector, total: int) -> float:
+    """The level's p-value of a window with these totals and so many positives, however they lie in the bins."""
+    least, most = np.maximum(0, positives - known), np.minimum(n, positives)
+    x = np.clip(np.floor(n * positives / (known + n)).astype(np.int64), least, most)
+    while short := total - int(x.sum()):
+        free = np.flatnonzero(x < most if short > 0 else x > least)[: abs(short)]
+        x[free] += np.sign(short)
+    strata = zip((known).tolist(), (positives - x).tolist(), n.tolist(), x.tolist(), strict=True)
+    found = calibration_drift(*from_strata(list(strata)))
+    assert found is not None
+    return found.level
 
 
 def _by_the_normal_law(known: Vector, window: Vector) -> CalibrationDrift:

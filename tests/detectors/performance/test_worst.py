@@ -147,6 +147,33 @@ def test_all_lower_bounds_hold_together_as_often_as_the_level_says(metric: str) 
     assert broken <= calls * level + 3 * np.sqrt(calls * level * (1 - level))
 
 
+@pytest.mark.parametrize("metric", ["mae", "rmse"])
+def test_the_lower_bound_of_a_ratio_has_the_error_of_the_rest_in_it_as_often_as_the_ratio(metric: str) -> None:
+    rng = np.random.default_rng(6)
+    one, rest = count_errors(rng.normal(0, 2, 500), np.zeros(500)), count_errors(rng.normal(0, 1, 400), np.zeros(400))
+    [found] = worst_segments({"s": one}, merge(one, rest), "regression", (), metric, level=0.05)
+    assert (found.current.value, found.rest.value) != (None, None)
+    a, b = float(found.rest.value or 0), float(found.current.value or 0)
+    error_a, error_b = float(found.rest.standard_error or 0) * b / a, float(found.current.standard_error or 0)
+    # Both scaled to the other's size, the larger one each.
+    error_a, error_b = max(error_a, error_b * np.sqrt(500 / 400)), max(error_b, error_a * np.sqrt(400 / 500))
+    expected = b / a - 1 - 1.6448536269514722 * np.hypot(error_a, error_b) / a
+    assert found.lower == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse"])
+@pytest.mark.parametrize(("n", "rest"), [(300, 300), (2_000, 150)])
+def test_lower_bounds_of_ratios_hold_as_often_as_the_level_says(metric: str, n: int, rest: int) -> None:
+    rng = np.random.default_rng(7)
+    level, calls, broken = 0.1, 200, 0
+    for _ in range(calls):
+        one = count_errors(1.5 * rng.exponential(1, n), np.zeros(n))
+        other = count_errors(rng.exponential(1, rest), np.zeros(rest))
+        found = worst_segments({"s": one}, merge(one, other), "regression", (), metric, level=level)
+        broken += any(w.lower > 0.5 for w in found)
+    assert broken <= calls * level + 3 * np.sqrt(calls * level * (1 - level))
+
+
 def test_order_of_segments_changes_nothing_and_neither_does_how_outcomes_were_merged() -> None:
     rng = np.random.default_rng(5)
     parts = {f"s{i}": [scored(rng, 300, 0.3 * (i < 3)) for _ in range(3)] for i in range(20)}
