@@ -16,7 +16,7 @@ import numpy as np
 from schemas.errors import RESTORE, StateCorrupt, StateMissing
 from streams.engine import join_log as log
 from streams.engine.kernels import join as kernel
-from streams.engine.kernels.clock import NEVER
+from streams.engine.kernels.clock import NEVER, UNSEEN
 from streams.engine.remembered import LONGEST_SPAN, SLOTS_PER_HORIZON, Remembered, decode_answers, encode_answers
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Join:
         self._task = np.array([m.task_code for m in plan.models], np.int64)
         self.horizon = self.predictions.limits.horizon
         self.longest = int(self.horizon.max(initial=0))
+        self.floor, self.reach = self.predictions.limits.floor, 2 * self.longest
         self._most = self.predictions.limits.share.max(initial=np.uint64(0))
         self._limits = {"p": np.full(len(plan.models), _OLDEST), "l": np.full(len(plan.models) + 1, _OLDEST)}
         self._fresh: list[tuple[NDArray[np.uint64], NDArray[np.int64]]] = []
@@ -291,13 +292,18 @@ class Join:
             return
         started = (watermark != NEVER) & (label_clock != NEVER)
         ripe = np.where(started, np.minimum(watermark, label_clock) - slack, NEVER)
+        seen = self.floor != UNSEEN
+        furthest = int(watermark[seen].max(initial=NEVER))
         moved, slots = False, False
         for m in range(len(self._names)):
             slots |= self._set_limit("p", m, int(ripe[m]) - int(self.horizon[m]))
             moved |= self._set_limit("l", m, int(ripe[m]) - int(self.horizon[m]))
-        # A model that nobody has seen yet keeps them all: its first prediction may be as old as the oldest of these labels,
-        # and forgetting it before would depend on how the log is cut into batches.
-        moved |= self._set_limit("l", ANY, int(ripe.min()) - self.longest)
+        # A model that has not been seen here may still begin with predictions as old as these labels; but it will not join
+        # those behind its floor, which will be no lower than it would be now.
+        needed = np.where(started, ripe - self.longest, NEVER)
+        if furthest != NEVER:
+            needed[~seen] = np.maximum(needed[~seen], furthest - self.reach)
+        moved |= self._set_limit("l", ANY, int(needed.min()))
         if slots:
             self._forget_slots()
         if moved:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streams.engine.kernels import join as kernel
+from streams.engine.kernels.clock import UNSEEN
 from streams.engine.plan import BINARY, REGRESSION
 
 if TYPE_CHECKING:
@@ -250,4 +251,5 @@ def limits_of(models: tuple[Model, ...], partitions: int) -> kernel.Limits:
         np.array(bound, np.int64),
         np.array([round(m.sample * 2**32) for m in models], np.uint64),
         wide,
+        np.full(len(models), UNSEEN),
     )

@@ -129,6 +129,8 @@ class Task:
             self.lateness,
             self._idle,
             self.plan.future,
+            self.join.floor,
+            self.join.reach,
             status,
         )
         self.offsets[topic] = int(offset[-1]) + 1

@@ -31,6 +31,7 @@ class ModelClock(msgspec.Struct):
     classes: tuple[str, ...]
     times: dict[str, int]
     join: list[int]
+    floor: int
     cohorts: bytes = b""
 
 
@@ -79,6 +80,7 @@ def head_of(task: Task) -> TaskHead:
             m.classes,
             m.times,
             task.join.predictions.counts[:, i].tolist(),
+            int(task.join.floor[i]),
             task.streams.cohorts(i),
         )
     ledger = task.outcomes()

@@ -54,6 +54,7 @@ def restore(
             task.begun[i] = clock.begun
         task.first[i], task.unknown_features[i] = clock.first, clock.unknown_features
         task.join.predictions.counts[:, i] = clock.join
+        task.join.floor[i] = clock.floor
         _load_streams(task, i, clock, references)
     for topic, counts in head.ledger.items():
         if topic in task.ledger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from schemas.config import Labels, ModelConfig
 from schemas.errors import StateCorrupt
 from streams.engine import join_log
+from streams.engine.decode import LabelDecoder, PredictionDecoder
 from streams.engine.join import Join, Pairs
 from streams.engine.kernels import join as kernel
 from streams.engine.plan import Plan, compile_plan
 from streams.engine.remembered import BYTES_IN_MEMORY
+from streams.engine.task import Task
 from tests.engine import watched
 from tests.property.driver import reference
 
@@ -349,3 +352,42 @@ def test_horizons_of_more_than_a_year_have_slots_of_32_bits() -> None:
     other = restored(compiled, join, stored(join, {}))
     assert_same(join, other)
     assert label(other, [5], T0 + 700 * 24 * HOUR, NO)[1].tolist() == [kernel.CONFLICT]
+
+
+def test_labels_that_name_no_model_are_not_kept_for_a_model_that_never_comes() -> None:
+    config = ModelConfig(
+        task="binary", positive_class="yes", reference="unused.json", labels=Labels(horizon="8h", maturity="1h")
+    )
+    compiled = compile_plan(
+        "predictions", {"m": config, "never": config}, {n: [reference()] for n in ("m", "never")}, 1000
+    )
+    task, decoder, reader = (
+        Task(compiled, "{task:t:0}", "p", "l"),
+        PredictionDecoder(compiled, "predictions"),
+        LabelDecoder(compiled),
+    )
+    for hour in range(100):
+        now = np.array([T0 + hour * HOUR])
+        record = {
+            "prediction_id": f"p{hour}",
+            "model": "m",
+            "model_version": "1",
+            "event_time": int(now[0]),
+            "features": {},
+        }
+        task.predictions(decoder.decode([json.dumps(record).encode()]), 0, 1, np.array([hour]), now)
+        unknown = json.dumps({"prediction_id": f"nobody{hour}", "label": "yes"}).encode()
+        task.labels(reader.decode([unknown], now), 0, 1, np.array([hour]), now)
+        task.age()
+    assert task.join.waiting == task.join.labels.count <= 2 * 8 + 2
+    assert task.join.orphans == 100 - task.join.waiting
+    old = {
+        "prediction_id": "nobody99",
+        "model": "never",
+        "model_version": "1",
+        "event_time": T0 + 99 * HOUR,
+        "features": {},
+    }
+    now = np.array([T0 + 99 * HOUR])
+    task.predictions(decoder.decode([json.dumps(old).encode()]), 0, 1, np.array([100]), now)
+    assert task.join.applied == 1  # what still waits is there for a model that begins

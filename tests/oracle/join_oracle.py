@@ -112,11 +112,11 @@ class Result:
 
 def read(predictions: list[Prediction], labels: list[Label], rules: dict[str, Rules], future: int) -> Result:
     """Read both topics of one partition to their ends."""
-    outcome, applied, watermark = _predictions(predictions, rules, future)
+    outcome, applied, watermark, floor = _predictions(predictions, rules, future)
     label_outcome, kept, on_time, label_clock = _labels(labels, rules, future)
     pairs, joined = [], set()
     for p in applied:
-        fitting = [(lab, t) for lab, t in kept if _fits(p, lab, t, rules)]
+        fitting = [(lab, t) for lab, t in kept if _fits(p, lab, t, rules, floor)]
         if fitting:
             first, time = min(fitting, key=lambda f: f[0].offset)
             pairs.append(Pair(p, first, time))
@@ -128,15 +128,19 @@ def read(predictions: list[Prediction], labels: list[Label], rules: dict[str, Ru
     return Result(outcome, label_outcome, applied, pairs, unjoined, on_time, watermark, label_clock)
 
 
-def _fits(p: Prediction, label: Label, label_time: int, rules: dict[str, Rules]) -> bool:
+def _fits(p: Prediction, label: Label, label_time: int, rules: dict[str, Rules], floor: dict[str, int]) -> bool:
+    if label.model is None and label_time < floor.get(p.model, label_time):
+        return False
     about = label.id == p.id and label.model in (None, p.model)
     return about and abs(label_time - p.event_time) <= rules[p.model].horizon
 
 
 def _predictions(
     records: list[Prediction], rules: dict[str, Rules], future: int
-) -> tuple[list[str], list[Prediction], dict[str, int]]:
-    """R1, R2, R13, and the repeats of R5."""
+) -> tuple[list[str], list[Prediction], dict[str, int], dict[str, int]]:
+    """R1, R2, R13, and the repeats of R5; also from when on labels without a model may join a model's predictions."""
+    reach = 2 * max(r.horizon for r in rules.values())
+    floor: dict[str, int] = {}
     clocks = {name: Clock() for name in rules}
     now = min((r.record_time for r in records), default=0)
     outcomes: list[str] = []
@@ -151,6 +155,9 @@ def _predictions(
             outcomes.append("future")
         else:
             rule, clock = rules[r.model], clocks[r.model]
+            others = [at for name, c in clocks.items() if (at := c.at(now, rules[name].idle)) is not None]
+            if clock.value is None and others:
+                floor[r.model] = max(others) - reach
             watermark = clock.at(now, rule.idle)
             clock.hear(r.event_time, now, rule.idle)
             pane_end = r.event_time - r.event_time % rule.pane + rule.pane
@@ -165,7 +172,7 @@ def _predictions(
                 outcomes.append("applied")
                 remembered.append(r)
     ends = {name: clock.at(now, rules[name].idle) for name, clock in clocks.items()}
-    return outcomes, remembered, {name: at for name, at in ends.items() if at is not None}
+    return outcomes, remembered, {name: at for name, at in ends.items() if at is not None}, floor
 
 
 def _labels(

@@ -84,6 +84,8 @@ class Partition:
     unjoined: list[tuple[Label, int]] = field(default_factory=list)
     kept: list[tuple[Label, int]] = field(default_factory=list)
     on_time: list[tuple[Label, int]] = field(default_factory=list)
+    floor: dict[str, int] = field(default_factory=dict)
+    """Of each model that was seen: labels that name none and are older do not join it."""
     watermark: dict[str, int] = field(default_factory=dict)
     label_clock: dict[str, int] = field(default_factory=dict)
 
@@ -114,7 +116,8 @@ def read(
     for p in found.applied:
         horizon = rules[p.model].horizon
         for label, time in by_id.get(p.id, []):  # in offset order: the first one that fits counts
-            if label.model in {None, p.model} and abs(time - p.event_time) <= horizon:
+            known = label.model == p.model or (label.model is None and time >= found.floor[p.model])
+            if known and abs(time - p.event_time) <= horizon:
                 found.pairs.append(Pair(p, label, time))
                 joined.add(label.offset)
                 break
@@ -142,6 +145,7 @@ def _predictions(
     future: int,
 ) -> None:
     """R1, R2, R13, and the repeats of R5."""
+    reach = 2 * max(rule.horizon for rule in rules.values())
     clocks = {name: Clock(rule.idle) for name, rule in rules.items()}
     before: dict[int, list[Entry]] = {}
     for offset, entry in _at_offsets(entries, "predictions", len(records)):
@@ -159,6 +163,9 @@ def _predictions(
             found.outcome.append("future")
         else:
             rule, clock = rules[r.model], clocks[r.model]
+            if r.model not in found.floor:  # labels without a model that are older were for the models before it
+                there = [c.at(now) for name, c in clocks.items() if name in found.floor]
+                found.floor[r.model] = max((at for at in there if at is not None), default=-(1 << 62)) - reach
             watermark = clock.at(now)
             clock.hear(r.event_time, now)
             pane_end = r.event_time - r.event_time % rule.pane + rule.pane

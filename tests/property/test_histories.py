@@ -102,12 +102,19 @@ def test_the_digest_of_a_task_does_not_depend_on_what_else_its_process_has_met()
     assert alone.digest() == among_others.digest()
 
 
-def _behind(expected: join_oracle.Result, model: str | None) -> int | None:
-    """The lower of watermark and label clock, of one model or of all; None while one of them has not started."""
-    names = list(RULES) if model is None else [model]
-    both = [clock.get(n) for n in names for clock in (expected.watermark, expected.label_clock)]
-    known = [c for c in both if c is not None]
-    return min(known) if len(known) == len(both) else None
+def _passed(expected: join_oracle.Result, model: str) -> float:
+    """Labels that name a model and are older than this can join nothing more; -inf while one of its clocks has not started."""
+    clocks = expected.watermark.get(model), expected.label_clock.get(model)
+    known = [c for c in clocks if c is not None]
+    return min(known) - _memory(None) if len(known) == len(clocks) else float("-inf")
+
+
+def _behind(expected: join_oracle.Result, model: str | None) -> float:
+    """The same in clock time; of labels that name none, by the model that needs them longest, be it seen or not."""
+    if model is not None:
+        return _passed(expected, model) + _memory(None) - _memory(model)
+    unseen = max(expected.watermark.values(), default=float("-inf")) - 2 * _memory(None)
+    return min(_passed(expected, name) if name in expected.watermark else unseen for name in RULES)
 
 
 def _surely_orphans(expected: join_oracle.Result) -> int:
@@ -124,8 +131,7 @@ def _perhaps_orphans(expected: join_oracle.Result) -> int:
 
 
 def _age(expected: join_oracle.Result, label: Label, time: int) -> float:
-    behind = _behind(expected, label.model)
-    return float("-inf") if behind is None else behind - _memory(label.model) - time
+    return _behind(expected, label.model) - time
 
 
 def _memory(model: str | None) -> int:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from detectors.compiled import compiled
 
 NEVER = -(1 << 62)
+UNSEEN = NEVER - 1
+"""The floor of a model that this partition has not seen."""
 ON_TIME, LATE, FUTURE, SKIPPED = 0, 1, 2, 3
 """What became of a row. SKIPPED: it belongs to no model (a dead letter, an unknown model) and moves only the partition's time."""
 EVERY_MODEL = -2
@@ -32,6 +34,8 @@ def advance(
     lateness: NDArray[np.int64],
     idle: NDArray[np.int64],
     future: int,
+    floor: NDArray[np.int64],
+    reach: int,
     status: NDArray[np.int8],
 ) -> int:
     """Decide for each row, in offset order, whether it is on time, and move the clocks; returns the partition's time.
@@ -39,6 +43,9 @@ def advance(
     ``watermark`` and ``heard`` (record time of the model's last record) have one entry per model and change in place.
     A row is late when its pane's end + lateness is not after the watermark as it stood before the row: its model's
     watermark, moved on by the partition's clock while the model was silent for longer than ``idle``.
+
+    ``floor`` of a model is UNSEEN until its first record here; then the furthest watermark of the models that were here
+    before it, less ``reach`` ms (NEVER: it is the first). A label without a model that is older is nothing to it.
     """
     for i in range(len(model)):
         partition_time = max(partition_time, record_time[i])
@@ -50,6 +57,12 @@ def advance(
             status[i] = FUTURE
             continue
         status[i] = ON_TIME
+        if floor[m] == UNSEEN:
+            furthest = NEVER
+            for k in range(len(watermark)):
+                if floor[k] != UNSEEN:
+                    furthest = max(furthest, _read(watermark[k], heard[k], borrowed[k], partition_time, idle[k]))
+            floor[m] = furthest - reach if furthest != NEVER else NEVER
         now = _read(watermark[m], heard[m], borrowed[m], partition_time, idle[m])
         end = (event_time[i] // pane[m] + 1) * pane[m]
         if now != NEVER and end + lateness[m] <= now:

@@ -96,13 +96,18 @@ class Room(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Per model: ``horizon`` and ``span`` ms, ``bound`` rows of a span, ``share`` of ids (x 2**32), ``wide``: answers of 64 bits."""
+    """What holds for each model.
+
+    ``horizon`` and ``span`` ms, ``bound`` rows of a span, ``share`` of ids (x 2**32), ``wide``: answers of 64 bits,
+    and the ``floor`` of ``kernels.clock.advance``, which writes it: the time from which labels without a model may join, ms.
+    """
 
     horizon: NDArray[np.int64]
     span: NDArray[np.int64]
     bound: NDArray[np.int64]
     share: NDArray[np.uint64]
     wide: NDArray[np.uint8]
+    floor: NDArray[np.int64]
 
 
 class Words(NamedTuple):
@@ -221,7 +226,9 @@ def _tell(
 
 
 @compiled
-def _first_label(labels: NDArray[np.uint64], key: np.uint64, model: int, event_time: int, horizon: int) -> int:
+def _first_label(
+    labels: NDArray[np.uint64], key: np.uint64, model: int, event_time: int, horizon: int, floor: int
+) -> int:
     """The place of the label that comes first in offset order of those in the table that fit the prediction, or -1."""
     mask = _u64(len(labels) - 1)
     at = key & mask
@@ -231,7 +238,8 @@ def _first_label(labels: NDArray[np.uint64], key: np.uint64, model: int, event_t
             meta = labels[at, 3]
             scope = _i64((meta >> _TWO) & _u64(0xFFF))
             offset = meta >> _u64(24)
-            near = abs(_i64(labels[at, 1]) - event_time) <= horizon
+            time = _i64(labels[at, 1])
+            near = abs(time - event_time) <= horizon and (scope != 0 or time >= floor)
             if near and (scope == 0 or scope == model + 1) and (best < 0 or offset < best_offset):
                 best, best_offset = _i64(at), offset
         at = (at + _ONE) & mask
@@ -252,6 +260,7 @@ def _search(
     stream: int,
     time: int,
     horizon: int,
+    floor: int,
 ) -> tuple[int, bool, int, int]:
     """Look at the rows of a key: (the free place behind them, the prediction is there, row and time of a label that fits or -1)."""
     at, size = _home(key, len(keys)), len(keys)
@@ -266,7 +275,7 @@ def _search(
             state = cells[row, 3]
             if state & _KEPT != _u32(0) and (state & _ANY != _u32(0) or model_of[owner] == model):
                 known = _label_time(cells, row, other)
-                if abs(known - time) <= horizon:
+                if abs(known - time) <= horizon and (state & _ANY == _u32(0) or known >= floor):
                     kept, kept_time = row, known
         at += 1
         if at == size:
@@ -320,7 +329,7 @@ def remember(  # noqa: PLR0915  # one loop over records: what it counts would ha
     cells, low, slot_of, first_of = rows
     model_of, stream_of, start_of, rows_of, chunk_of, span_of = slots
     directory, free, left, span_rows = room
-    horizons, spans, bounds, shares, wides = limits
+    horizons, spans, bounds, shares, wides, floors = limits
     truths, numbers = words.truth, words.number
     for i in range(begin, len(key)):
         m = _i64(model[i])
@@ -338,7 +347,19 @@ def remember(  # noqa: PLR0915  # one loop over records: what it counts would ha
         if rows_of[slot] & (CHUNK - 1) == 0 and left[0] == 0:
             return NEEDS_CHUNK, i
         at, repeated, kept, kept_time = _search(
-            keys, refs, cells, slot_of, model_of, stream_of, start_of, key[i], m, _i64(stream[i]), time, horizon
+            keys,
+            refs,
+            cells,
+            slot_of,
+            model_of,
+            stream_of,
+            start_of,
+            key[i],
+            m,
+            _i64(stream[i]),
+            time,
+            horizon,
+            floors[m],
         )
         if repeated:
             status[i] = DUPLICATE
@@ -361,7 +382,7 @@ def remember(  # noqa: PLR0915  # one loop over records: what it counts would ha
         fresh[i] = row
         done[REMEMBERED_ROWS] += 1
         counts[REMEMBERED, m] += 1
-        k = _i64(-1) if kept >= 0 else _first_label(labels, key[i], m, time, horizon)
+        k = _i64(-1) if kept >= 0 else _first_label(labels, key[i], m, time, horizon, floors[m])
         if kept < 0 and k < 0:
             continue
         if kept >= 0:
@@ -420,6 +441,7 @@ def _earlier_row(
     memory: int,
     code: int,
     horizon_of: NDArray[np.int64],
+    floor_of: NDArray[np.int64],
 ) -> tuple[bool, bool, bool, int]:
     """Look at the rows of a key: (one keeps a label, one that this repeats, it has the same truth, how many rows it fits)."""
     at, size = _home(key, len(keys)), len(keys)
@@ -435,7 +457,8 @@ def _earlier_row(
                 known = _label_time(cells, row, event_time)
                 if abs(known - time) <= memory and (state & _ANY != _u32(0) or m + 1 == scope):
                     return True, True, _i64(state & _CODE) == code, 0
-            near = abs(time - event_time) <= horizon_of[m] and (scope == 0 or scope == m + 1)
+            named = scope == m + 1
+            near = abs(time - event_time) <= horizon_of[m] and (named or (scope == 0 and time >= floor_of[m]))
             fits += _i64(near and state & _LABELLED == _u32(0))
         at += 1
         if at == size:
@@ -505,7 +528,7 @@ def join_labels(  # noqa: PLR0915  # as above
     size = len(keys)
     cells, low, slot_of, first_of = rows
     model_of, stream_of, start_of = slots.model, slots.stream, slots.start
-    horizons, shares, wides = limits.horizon, limits.share, limits.wide
+    horizons, shares, wides, floors = limits.horizon, limits.share, limits.wide, limits.floor
     truths, numbers, used = words
     mask = _u64(len(labels) - 1)
     for i in range(begin, len(key)):
@@ -519,7 +542,7 @@ def join_labels(  # noqa: PLR0915  # as above
         memory = longest if s == 0 else horizons[s - 1]
         code = _code_of(truths, numbers, used, truth[i], _i64(number[i]), _i64(coded[i]))
         others, earlier, same, fits = _earlier_row(
-            keys, refs, cells, slot_of, model_of, start_of, key[i], s, time, memory, code, horizons
+            keys, refs, cells, slot_of, model_of, start_of, key[i], s, time, memory, code, horizons, floors
         )
         place = key[i] & mask
         if not earlier:
@@ -542,7 +565,7 @@ def join_labels(  # noqa: PLR0915  # as above
                 m = model_of[slot]
                 event_time = start_of[slot] + _i64(cells[row, 0])
                 lag = time - event_time
-                near = abs(lag) <= horizons[m] and (s == 0 or s == m + 1)
+                near = abs(lag) <= horizons[m] and (s == m + 1 or (s == 0 and time >= floors[m]))
                 if near and cells[row, 3] & _LABELLED == _u32(0):
                     state = _u32(NO_CODE)
                     if not kept and abs(lag) <= _NOWHERE:
