@@ -67,6 +67,9 @@ class Answer:
         """Names the half-hour, and the prediction about it."""
         return f"NSW-{rfc3339(self.time_ms)}"
 
+KINDS = ("drift", "quality", "performance", "sequential", "service", "labels", "proxy")
+"""The kinds of alerts that can be asked for."""
+
 
 def answers(table: pl.DataFrame) -> Iterator[Answer]:
     """Every row, answered before its truth and everything that is not yet known is learned."""
@@ -186,7 +189,7 @@ def send(records: Iterable[Record], bootstrap: str, topics: Mapping[str, str] | 
 def table(lines: Iterable[bytes], kinds: Collection[str] = ()) -> str:
     """A Markdown table of alert events, by time: one row for what one incident opened, raised or resolved at one time.
 
-    ``kinds`` (drift, quality, performance, sequential) are the kinds to show, all if there are none.
+    ``kinds`` (``KINDS``) are the kinds to show, all if there are none.
     """
     rows: dict[tuple[str, str, str, str, str], list[str]] = {}
     alerts = [e for e in map(_event, lines) if str(e["type"]).startswith("dev.driftline.alert.")]
@@ -237,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     teller = commands.add_parser("alerts", help="a Markdown table of alert events, one JSON a line")
     teller.add_argument("events", type=Path)
     teller.add_argument(
-        "--kind", action="append", default=[], choices=["drift", "quality", "performance", "sequential"]
+        "--kind", action="append", default=[], choices=KINDS
     )
     given = parser.parse_args(arguments)
     if given.command == "make":
