@@ -49,8 +49,10 @@ SEGMENTS: Final = {
     "ten of 100 beside 9,000": (*(100,) * 10, 9_000),
     "ten of 1,000": (1_000,) * 10,
     "20,000 beside 100": (20_000, 100),
+    "20,000 beside 600": (20_000, 600),
 }
-"""Labels of the segments that make up all traffic; where one holds most of it, its rest is the small sample."""
+"""Labels of the segments that make up all traffic; where one holds most of it, its rest is the small sample: 100 labels for what
+rests on all of them, 600 for areas and F1, which rest on some."""
 _POOL: Final = 1 << 20
 
 
@@ -154,6 +156,7 @@ def worst(rng: np.random.Generator, scale: float) -> Iterator[list[Row]]:
             yield [
                 row
                 for k, metric in enumerate(metrics)
+                if (p[k] < 1).any()  # else the metric rests on too little here, and nothing was judged
                 for row in _rows(f"worst segments by {metric}", f"{world}, {split}", p[k], CALL_LEVELS)
             ]
 

@@ -13,7 +13,7 @@ import redis
 
 from loadtest import join, join_cost
 from loadtest.__main__ import main
-from loadtest.join_job import LABEL, RELOAD, REMEMBER, SHARD, Job, mixed
+from loadtest.join_job import LABEL, RELOAD, REMEMBER, SHARD, Cost, Job, mixed
 from loadtest.join_report import report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ RESULTS = REPOSITORY / "loadtest" / "results" / "join.json"
 SIZE = 30_000
 
 
-def run(phase: str, task: str, url: str, rows: int = 10_000) -> tuple[join_cost.Cost, int, int]:
+def run(phase: str, task: str, url: str, rows: int = 10_000) -> tuple[Cost, int, int]:
     return join_cost.run(Job(phase, task, SIZE, url, rows))
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from detectors.performance import layout
+from detectors.performance.calibration_drift import calibration_drift
 from detectors.performance.proxies import ScoreProxies
 from detectors.reference import Reference
 from loadtest.__main__ import main
@@ -49,6 +51,28 @@ def test_where_one_segment_is_nearly_all_its_small_rest_does_not_make_it_look_wo
     monkeypatch.setattr(late, "SEGMENTS", {"3,000 beside 100": (3_000, 100)})
     monkeypatch.setattr(late, "CALLS", 300)
     held(late.worst(np.random.default_rng(4), 1.0))
+
+
+def test_windows_against_one_short_reference_share_its_error_so_the_level_is_that_over_references() -> None:
+    rng = np.random.default_rng(7)
+    score = rng.beta(0.5, 0.5, 100_000)
+    at = np.minimum(layout.SCORE_BINS - 1, (score * layout.SCORE_BINS).astype(np.int64))
+    both, true = (np.bincount(at, w, layout.SCORE_BINS) / len(score) for w in (None, score))
+    cells = np.concatenate((both - true, true))
+    vectors = np.zeros((2, layout.width("binary", 2)), np.int64)
+    rejected = np.zeros(120)
+    for i in range(len(rejected)):
+        vectors[0, layout.SCORES : layout.CLIPPED] = rng.multinomial(20_000, cells)
+        for _ in range(20):
+            vectors[1, layout.SCORES : layout.CLIPPED] = rng.multinomial(30_000, cells)
+            found = calibration_drift(*vectors)
+            assert found is not None
+            rejected[i] += found.p_value <= 0.05
+    factors = rejected / 20 / 0.05
+    error = factors.std(ddof=1) / np.sqrt(len(factors))
+    assert factors.mean() <= 1 + 3.5 * error
+    assert (factors >= 6).mean() > 0.02  # independent windows: 6 of 20 in 0.03 % of references
+    assert (factors == 0).mean() > 0.42  # independent windows: 0.95^20 = 36 %
 
 
 def test_its_references_are_those_that_are_built() -> None:

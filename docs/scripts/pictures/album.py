@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from docs.scripts.pictures import clocks, distances, maturity, proxies, rules, streams, summaries, views, windows
+from docs.scripts.pictures import clocks, distances, join, maturity, proxies, rules, streams, summaries, views, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,4 +21,5 @@ PICTURES: Final[dict[str, Callable[[], Figure]]] = {
     **clocks.PICTURES,
     **maturity.PICTURES,
     **views.PICTURES,
+    **join.PICTURES,
 }
