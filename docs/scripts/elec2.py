@@ -67,6 +67,7 @@ class Answer:
         """Names the half-hour, and the prediction about it."""
         return f"NSW-{rfc3339(self.time_ms)}"
 
+
 KINDS = ("drift", "quality", "performance", "sequential", "service", "labels", "proxy")
 """The kinds of alerts that can be asked for."""
 
@@ -239,9 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     sender.add_argument("--bootstrap", default="localhost:9092")
     teller = commands.add_parser("alerts", help="a Markdown table of alert events, one JSON a line")
     teller.add_argument("events", type=Path)
-    teller.add_argument(
-        "--kind", action="append", default=[], choices=KINDS
-    )
+    teller.add_argument("--kind", action="append", default=[], choices=KINDS)
     given = parser.parse_args(arguments)
     if given.command == "make":
         out = f"{make(given.csv, given.to, given.partitions):,} records in {given.to / 'events.jsonl.gz'}"

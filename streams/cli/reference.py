@@ -166,7 +166,9 @@ def show(
     }
     budget = _statement(found)
     segments = {segment: made.rows for segment, made in found.segments.items()}
-    say_json({**head, "segments": segments, "span": found.span, "subjects": rows, "performance": measured, "budget": budget})
+    say_json(
+        {**head, "segments": segments, "span": found.span, "subjects": rows, "performance": measured, "budget": budget}
+    )
 
 
 @app.command()

@@ -75,7 +75,9 @@ def _show(found: Status) -> None:
     say_table("models", of_models, [_model(m) for m in found.models], right=("windows", "unpublished"))
     alerts = [row for m in found.models for row in _alerts(m)]
     if alerts:
-        say_table("open alerts", ("model", "version", "segment", "family", "subject", "severity", "since", "alert"), alerts)
+        say_table(
+            "open alerts", ("model", "version", "segment", "family", "subject", "severity", "since", "alert"), alerts
+        )
     windows = [row for m in found.models for row in _windows(m)]
     if windows:
         say_table(

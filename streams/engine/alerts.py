@@ -79,7 +79,12 @@ def judge(
             close(condition, window[1])
             return "resolved"
         return None
-    if may_open and rejected and sum(condition.history) >= confirm.needed and window[1] >= condition.resolved + cooldown:
+    if (
+        may_open
+        and rejected
+        and sum(condition.history) >= confirm.needed
+        and window[1] >= condition.resolved + cooldown
+    ):
         condition.open, condition.severity, condition.opened = True, severity, window[1]
         return "opened"
     return None
@@ -90,9 +95,7 @@ def close(condition: Condition, time: int) -> None:
     condition.open, condition.resolved, condition.history, condition.windows = False, time, [], []
 
 
-def name(
-    condition: Condition, stream: StreamKey, family: Family, subject: str, epoch: str, revision: int = 1
-) -> None:
+def name(condition: Condition, stream: StreamKey, family: Family, subject: str, epoch: str, revision: int = 1) -> None:
     """Give an alert that just opened its id: the hash of what it is about and of the evaluation of the window that opened it."""
     condition.alert_id = alert_id(
         stream, kind=family, subject=subject, window_end_ms=condition.opened, epoch=epoch, revision=revision

@@ -44,7 +44,9 @@ def unseal(kind: bytes, data: bytes, where: str) -> bytes:
         raise StateNewer(what, "run the driftline version that wrote it, or a later one")
     if version < VERSION:
         what = f"{where}: written in format {version}, this driftline reads {VERSION}"
-        raise StateMismatch(what, "run the driftline that wrote it, or start a new group: it reads the topics from their start")
+        raise StateMismatch(
+            what, "run the driftline that wrote it, or start a new group: it reads the topics from their start"
+        )
     payload = data[_HEAD.size :]
     if zlib.crc32(payload) != checksum:
         raise StateCorrupt(f"{where}: the checksum does not match its bytes", RESTORE)

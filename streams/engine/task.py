@@ -383,11 +383,7 @@ class Task:
 
     def ripe(self) -> list[tuple[str, int, int]]:
         """The open cells that the clocks have passed, (kind, model, start): final once they are committed."""
-        return [
-            (kind, m, at)
-            for kind, final in self.final_before().items()
-            for m, at in self.open[kind].ripe(final)
-        ]
+        return [(kind, m, at) for kind, final in self.final_before().items() for m, at in self.open[kind].ripe(final)]
 
     def closed_before(self, kind: str, model: str) -> int:
         """The cells of a kind and model that start before this can change no more."""

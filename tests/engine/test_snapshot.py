@@ -127,6 +127,8 @@ def test_state_of_another_reference_is_a_mismatch() -> None:
     assert body is not None
     head = msgspec.msgpack.decode(snapshot.unseal(b"task", body, "here"))
     for clock in head["models"].values():
-        clock["streams"] = [[version, variant, "another shape", *rest] for version, variant, _, *rest in clock["streams"]]
+        clock["streams"] = [
+            [version, variant, "another shape", *rest] for version, variant, _, *rest in clock["streams"]
+        ]
     with pytest.raises(StateMismatch, match="another shape"):
         restore(new_plan(), SHARD, ("predictions", "labels"), snapshot.pack(b"task", head), driver.store, None)

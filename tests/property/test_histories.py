@@ -120,9 +120,7 @@ def _behind(expected: join_oracle.Result, model: str | None) -> float:
 def _surely_orphans(expected: join_oracle.Result) -> int:
     """Labels a horizon behind, with room for the slack and the span (an eighth of a horizon) of a segment."""
     slack = max(r.pane + r.lateness for r in RULES.values())
-    return sum(
-        _age(expected, label, time) > slack + _memory(label.model) // 8 for label, time in expected.unjoined
-    )
+    return sum(_age(expected, label, time) > slack + _memory(label.model) // 8 for label, time in expected.unjoined)
 
 
 def _perhaps_orphans(expected: join_oracle.Result) -> int:
