@@ -39,7 +39,8 @@ def fold(
 ) -> None:
     """Count each of ``rows`` (indices into values[n, columns]) in its panes.
 
-    ``pane[d, i]`` is where the vector of its d-th stream begins in the arena: all traffic first, then its segments.
+    ``pane[d, i]`` is where the vector of its d-th stream begins in the arena: all traffic first, then its segments; -1 where
+    the row has fewer.
 
     Numeric features go column by column through the search without branches that ``detectors.sketches.binning`` explains.
     It stands here again because numba's cache does not see a changed import; a test compares the two.
@@ -47,6 +48,8 @@ def fold(
     for i in range(len(rows)):
         for d in range(len(pane)):
             at = pane[d, i]
+            if at < 0:
+                continue
             arena[at] += 1
             arena[at + 1] = min(arena[at + 1], offset[i])
             arena[at + 2] = max(arena[at + 2], offset[i])
@@ -80,9 +83,12 @@ def fold(
                     slot[i] = wrong if x == -np.inf else missing
                     if x > -np.inf:
                         slot[i] = _search_any(edges, table[j], size, x)
-            for d in range(len(pane)):
+            for i in range(count):
+                arena[pane[0, first + i] + base[j] + slot[i]] += 1
+            for d in range(1, len(pane)):
                 for i in range(count):
-                    arena[pane[d, first + i] + base[j] + slot[i]] += 1
+                    if pane[d, first + i] >= 0:
+                        arena[pane[d, first + i] + base[j] + slot[i]] += 1
 
 
 @compiled
