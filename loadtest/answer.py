@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from detectors.performance import merge
+from detectors.performance.delays import DELAY_BINS
 from loadtest.workload import MODEL
 from schemas.errors import Outcome
 from schemas.identifiers import task_tag
@@ -23,15 +26,15 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 """Differing panes that are named; the others are only counted."""
-_COUNTS = 6
-"""n, errors and four confusion counts stand first in a binary outcome vector."""
+_LINE = 120
+"""Characters of differing counters that are shown: the first ones name what went wrong."""
 
 
 class Answer(msgspec.Struct):
     """``ledgers`` by half (predictions, labels) and outcome; ``panes`` start -> (rows, slot counts) over all partitions.
 
-    ``outcomes`` is the sum of all outcome vectors; ``cells``/``unequal`` say how many committed cells Redis still held at the
-    end, and how many of them with other bytes than were committed.
+    ``outcomes`` is the sum of all blocks of labels (`streams.engine.outcomes`); ``cells``/``unequal`` say how many committed
+    cells Redis still held at the end, and how many of them with other bytes than were committed.
     """
 
     ledgers: dict[str, dict[str, int]]
@@ -77,7 +80,7 @@ class Committed:
                 vector = snapshot.unpack_vector(entry.vector)
                 slots, n = vector[HEADER:], int(vector[0])
                 if kind == ARRIVALS:
-                    outcomes = merge(outcomes, slots) if len(outcomes) else slots
+                    outcomes = outcomes + slots if len(outcomes) else slots
                 else:
                     before, sum_before = panes.get(start, (0, [0] * len(slots)))
                     panes[start] = before + n, (np.array(sum_before, np.int64) + slots).tolist()
@@ -88,7 +91,8 @@ class Committed:
             if there is not None
         ]
         unequal = sum(mine != there for mine, there in found)
-        return Answer(ledgers, panes, outcomes.tolist(), len(found), unequal)
+        block = [*merge(outcomes[:-DELAY_BINS]).tolist(), *outcomes[-DELAY_BINS:].tolist()]
+        return Answer(ledgers, panes, block, len(found), unequal)
 
 
 def differences(answer: Answer, truth: Truth) -> list[str]:
@@ -110,6 +114,7 @@ def differences(answer: Answer, truth: Truth) -> list[str]:
         named = ", ".join(map(str, bad[:_SHOWN]))
         wrong.append(f"histograms: {len(bad)} of {len(truth.panes)} panes are not the known truth, among them {named}")
     if truth.labels and answer.outcomes != truth.outcomes:
-        got_first, first = answer.outcomes[:_COUNTS], truth.outcomes[:_COUNTS]
-        wrong.append(f"outcomes of labels (n, errors, confusion, ...): {got_first} instead of {first}")
+        pairs = enumerate(zip_longest(answer.outcomes, truth.outcomes))
+        named = ", ".join(f"{got} instead of {wanted} at {i}" for i, (got, wanted) in pairs if got != wanted)
+        wrong.append(f"outcomes of labels (n, errors, confusion, ...): {shorten(named, _LINE)}")
     return wrong

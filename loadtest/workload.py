@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from detectors.performance import count_classes
+from detectors.performance.delays import DELAY_BINS, delay_edges
 from detectors.reference import Reference
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a run must answer: ``panes`` start -> (rows, counts of all slots); ``outcomes`` the outcome vector of all labels."""
+    """What a run must answer: ``panes`` start -> (rows, counts of all slots); ``outcomes`` the block of all labels."""
 
     predictions: int
     labels: int
@@ -142,10 +143,12 @@ def _counts(slot: NDArray[np.int64], which: NDArray[np.int64], panes: int, width
 
 
 def _outcomes(made: Rows) -> list[int]:
-    """The outcome vector of the labelled rows, counted in one go, as a reference counts its own (a test joins one by one)."""
+    """The block of the labelled rows (outcome vector, delays), counted in one go as a reference counts (a test joins one by one)."""
     mine = made.labelled
     actual, predicted = made.truth[mine].astype(np.int64), made.answer[mine].astype(np.int64)
-    found: list[int] = count_classes(actual, predicted, "binary", 2, made.score[mine]).tolist()
+    delays = np.zeros(DELAY_BINS, np.int64)
+    delays[np.searchsorted(delay_edges(), LABEL_DELAY_MS, side="right") - 1] = made.labels
+    found: list[int] = [*count_classes(actual, predicted, "binary", 2, made.score[mine]).tolist(), *delays.tolist()]
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from loadtest import workload
 from loadtest.answer import Answer, differences
 from loadtest.measure import Cost, Stages
-from tests.oracle import outcomes
+from tests.oracle import delays, outcomes
 from tests.oracle.slots import slot
 
 N = 300
@@ -47,7 +47,9 @@ def test_the_known_outcomes_are_what_joining_the_labels_one_by_one_gives() -> No
     actual = [int(label["label"] == workload.POSITIVE) for label in labels]
     predicted = [int(event["prediction"] == workload.POSITIVE) for event in mine]
     scores = [event["score"] for event in mine]
-    assert outcomes.classes(actual, predicted, 2, scores, binary=True) == TRUTH.outcomes
+    late = [label["event_time"] - event["event_time"] for label, event in zip(labels, mine, strict=True)]
+    counted = outcomes.classes(actual, predicted, 2, scores, binary=True)
+    assert [*counted, *delays.histogram(late)] == TRUTH.outcomes
 
 
 def test_every_event_is_unique_and_about_545_bytes() -> None:
@@ -76,7 +78,11 @@ def test_a_right_answer_has_no_differences() -> None:
         ({"panes": {k: v for k, v in TRUTH.panes.items() if k != min(TRUTH.panes)}}, "1 are missing"),
         ({"panes": {**TRUTH.panes, 0: (0, [])}}, "1 should not be there"),
         ({"panes": {k: (n + 1, v) for k, (n, v) in TRUTH.panes.items()}}, "histograms: 5 of 5"),
-        ({"outcomes": [0, *TRUTH.outcomes[1:]]}, "outcomes of labels"),
+        (
+            {"outcomes": [0, *TRUTH.outcomes[1:]]},
+            f"outcomes of labels (n, errors, confusion, ...): 0 instead of {MADE.labels} at 0",
+        ),
+        ({"outcomes": TRUTH.outcomes[:-1]}, f"None instead of 0 at {len(TRUTH.outcomes) - 1}"),
         ({"unequal": 1}, "1 of them with other bytes"),
         ({"cells": 0}, "Redis holds 0"),
     ],
