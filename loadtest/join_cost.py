@@ -16,9 +16,10 @@ import numpy as np
 import psutil
 
 from loadtest.join_job import LABEL, RELOAD, REMEMBER, SHARD, SPAN_MS, Cost, Job, Traffic, empty, mixed
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.redis_store import RedisStore
 from streams.engine.kernels import join as kernel
-from streams.engine.shard import Shard
+from streams.engine.shard import claim
 from streams.worker import BATCH
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Log:
     def __init__(self, job: Job, join: Join) -> None:
         """Claim the shard; what an earlier program committed there is ``codes`` and the segments."""
         self.store = RedisStore(job.redis_url)
-        self.shard = Shard(self.store, SHARD, f"{job.phase}-{time.time_ns()}")
+        token = f"{job.phase}-{time.time_ns()}"
+        self.shard = claim(self.store, MemoryJournal(), [SHARD], lambda: token)[SHARD]
         self.codes: list[tuple[int, int]] = msgspec.json.decode(self.shard.body or b"[]", type=list[tuple[int, int]])
         self.watch, self.commit_s, self.bytes = Watch(), 0.0, 0
         self._join = join

@@ -20,6 +20,7 @@ from loadtest.job import Job, Result, Stuck
 from loadtest.measure import Meter, Stages
 from schemas import config as configuration
 from streams.edges.kafka_log import KafkaLog
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.edges.redis_store import RedisStore
@@ -55,7 +56,15 @@ _WARM_ROWS, _WARM_STEP_MS, _WARM_BATCH = 4_000, 1_000, 1_000
 def warm_up(config: Config) -> None:
     """Drive every compiled loop once on a host in memory."""
     store = MemoryStore()
-    args = (config, plans(config), {PREDICTIONS: 1}, store, MemoryPublisher(), ReferenceBook(config, store))
+    args = (
+        config,
+        plans(config),
+        {PREDICTIONS: 1},
+        store,
+        MemoryPublisher(),
+        MemoryJournal(),
+        ReferenceBook(config, store),
+    )
     host = Host(*args, time.monotonic, lambda: "")
     host.claim(PREDICTIONS, 0)
     made = workload.rows(_WARM_ROWS, 1.0, seed=2, step_ms=_WARM_STEP_MS)

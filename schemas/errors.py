@@ -34,9 +34,15 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 RESTORE: Final = (
-    "restore Redis from its backup, or start a new group (`group` in monitor.yaml) that reads the topics again"
+    "restore Redis from its backup, or count everything again that the topics still hold: `driftline recover --rebuild`"
 )
 """The remedy for state that cannot be used."""
+OTHER_COUNT: Final = (
+    "put the number of partitions back, or start a new group (`group` in monitor.yaml) that reads from the start"
+)
+"""The remedy for topics with another number of partitions."""
+ANEW: Final = "restore the topic, or go on with what it holds now: `driftline recover --skip-to earliest`"
+"""The remedy for a topic that is not the one it was."""
 
 
 class DriftlineError(Exception):
@@ -102,6 +108,10 @@ class OwnershipLost(TaskError):
 
 class CommitConflict(TaskError):
     """The commit sequence in Redis is not the one that this task read: load the state again."""
+
+
+class StoreRestarted(TaskError):
+    """Redis was restarted and may have lost its last second: claim every task again, and live through what the journal says."""
 
 
 class RetryLater(TaskError):

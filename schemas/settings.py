@@ -36,7 +36,6 @@ DRIFTLINE_SETS: Final = {
     "group.id": "write `group:` at the top level instead",
     "auto.offset.reset": "a missing offset is an error, never a silent jump",
     "partition.assignment.strategy": "labels must land where their predictions are, which only `range` does",
-    "group.protocol": "the classic protocol is the one that driftline is tested with",
     "group.remote.assignor": "labels must land where their predictions are, which only `range` does",
     "enable.partition.eof": "it is how driftline knows that a partition is caught up",
     "enable.idempotence": "every event is published at least once and in order",
@@ -45,6 +44,12 @@ DRIFTLINE_SETS: Final = {
     "transactional.id": "there are no Kafka transactions in driftline",
 }
 """librdkafka settings that would break a promise if they were changed, with the reason or what to write instead."""
+BROKER_SETS: Final = {
+    "session.timeout.ms": "group.consumer.session.timeout.ms",
+    "heartbeat.interval.ms": "group.consumer.heartbeat.interval.ms",
+    "group.protocol.type": "",
+}
+"""Settings that librdkafka refuses with `group.protocol: consumer`, and the broker's setting that decides instead."""
 
 
 def _setting(value: object) -> object:
@@ -66,6 +71,14 @@ def _kafka(settings: dict[str, str | int | bool]) -> dict[str, str | int | bool]
     if not settings.get("bootstrap.servers"):
         message = 'settings of librdkafka, among them bootstrap.servers, like "localhost:9092"'
         raise ValueError(message)
+    protocol = settings.get("group.protocol", "classic")
+    if protocol not in {"classic", "consumer"}:
+        message = "group.protocol: classic, or consumer with brokers of Kafka 4.0 and newer"
+        raise ValueError(message)
+    if protocol == "consumer" and (refused := sorted(BROKER_SETS.keys() & settings.keys())):
+        instead = ", ".join(filter(None, map(BROKER_SETS.__getitem__, refused)))
+        message = f"settings without {', '.join(refused)}, because with group.protocol: consumer the broker decides"
+        raise ValueError(f"{message} ({instead})" if instead else message)
     return settings
 
 

@@ -1,30 +1,34 @@
 """What a worker and a replay share: owned tasks and evaluators, from a batch of records to committed state and events.
 
 The order that makes P1-P5 hold, per task: (1) decode; rejected records go to the dead letters at once; (2) fold and join;
-(3) wait until the dead letters are acknowledged (R7); (4) one commit of offsets, state and outbox; (5) publish the outbox;
-(6) the next commit removes what Kafka has acknowledged. A crash between any two steps repeats the later ones only.
+(3) wait until the dead letters (R7) and what was journaled (R3) are acknowledged; (4) one commit of offsets, state and outbox;
+(5) publish the outbox; (6) the next commit removes what Kafka has acknowledged. A crash between any two steps repeats the later
+ones only. A task or evaluator that was taken over first obeys what its journal says beyond its state: records are let in up to the
+offsets that an entry names, decisions up to the cursors that a command names.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from schemas.errors import RESTORE, DeadLetterReason, PartitionCountChanged, StateMissing
+from schemas.control import Command
+from schemas.errors import OTHER_COUNT, ConfigError, DeadLetterReason, OwnershipLost, PartitionCountChanged, StateError
 from schemas.identifiers import model_tag, task_tag
-from schemas.journal import ClockEntry, CommandEntry, Entry, StartEntry, to_event
+from schemas.journal import ClockEntry, CommandEntry, DecidedEntry, SkipEntry, StartEntry
 from schemas.outbox import OutboxEvent
 from streams.engine import snapshot
 from streams.engine.columns import Rejected
 from streams.engine.decode import LabelDecoder, PredictionDecoder
-from streams.engine.evaluator import DRIFT_RESULTS, Evaluator
+from streams.engine.evaluator import Evaluator
 from streams.engine.evaluator_head import Cursors
 from streams.engine.kernels.clock import NEVER
-from streams.engine.shard import Shard
+from streams.engine.shard import claim
 from streams.engine.store import ARRIVALS, EVERY, FEATURES, LABELS, PERFORMANCE
 from streams.engine.task import Task
 from streams.engine.task_head import Progress
@@ -33,32 +37,39 @@ from streams.engine.task_streams import MAX_STREAMS
 from streams.owned import OwnedEvaluator, OwnedTask, evaluator_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from schemas.config import Config
-    from schemas.control import Command
+    from schemas.journal import Entry
+    from streams.engine.journal import Journal
     from streams.engine.plan import Plan, References
     from streams.engine.publisher import Publisher
     from streams.engine.records import RecordBatch
+    from streams.engine.shard import Shard
     from streams.engine.store import Store
 
 PREDICTIONS, FEATURE_EVENTS = "predictions", "features"
 """The two groups of co-partitioned topics: {predictions, labels} and {features}."""
 _TIMED = 4096
 """Durations of commits that wait to be scraped; where nobody scrapes, the oldest are forgotten."""
+DROP_AFTER_S = 30.0
+"""How long cells stay that every reader has passed: longer than what a reader's shard may go back (appendfsync everysec: 2 s)."""
+MAX_OUTBOX = 10_000
+"""Events of one evaluator that may wait for Kafka: it decides nothing more before some are acknowledged (P6)."""
 _TOO_MANY = f"this partition has seen {MAX_STREAMS} versions and variants of the model; a version should change when the model does"
 
 
 class Host:
     """The tasks and evaluators of one process. ``now`` is a monotonic clock in seconds, ``recorded`` the wall clock as text."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # one for each thing outside
         self,
         config: Config,
         plans: Mapping[str, Plan],
         partitions: Mapping[str, int],
         store: Store,
         publisher: Publisher,
+        journal: Journal,
         references: References | None,
         now: Callable[[], float],
         recorded: Callable[[], str],
@@ -68,7 +79,8 @@ class Host:
         Raises PartitionCountChanged when a topic has another number of partitions than the state was made for.
         """
         self.config, self.plans, self.partitions, self.store = config, plans, partitions, store
-        self._publisher, self._references, self._now, self._recorded = publisher, references, now, recorded
+        self._publisher, self._journal, self._references = publisher, journal, references
+        self._now, self._recorded = now, recorded
         self.token = uuid.uuid4().hex
         self._holds = 0
         self.tasks: dict[tuple[str, int], OwnedTask] = {}
@@ -78,6 +90,8 @@ class Host:
         self.group_of = {t: g for g, ts in self.topics.items() for t in ts if g in plans}
         self._decoders = {g: PredictionDecoder(p, g, references) for g, p in plans.items()}
         self._labels = LabelDecoder(plans[PREDICTIONS]) if PREDICTIONS in plans else None
+        self._kept: dict[str, OwnedTask | OwnedEvaluator] = {}
+        self._cursors: dict[str, deque[tuple[float, dict[str, Cursors]]]] = {}
         self._looked_at: dict[str, float] = {}
         self._unfinished: set[str] = set()
         self.commit_seconds: deque[float] = deque(maxlen=_TIMED)
@@ -85,10 +99,7 @@ class Host:
             pinned = store.pin_partitions(self.state_group(group), count)
             if pinned != count:
                 what = f"topic {self.topics[group][0]} has {count} partitions, the state was made for {pinned}"
-                remedy = (
-                    "put the number back, or start a new group (set `group` in monitor.yaml) that reads from the start"
-                )
-                raise PartitionCountChanged(what, remedy)
+                raise PartitionCountChanged(what, OTHER_COUNT)
 
     def state_group(self, group: str) -> str:
         """What tells this deployment's tasks of a topic group apart in the store."""
@@ -103,41 +114,69 @@ class Host:
     def claim(self, group: str, partition: int) -> OwnedTask:
         """Take over a task and the evaluators that live with it; returns it with the offsets to read from.
 
-        Raises ConnectionProblem or a StateError.
+        What we still hold of them in memory goes on where nothing has happened meanwhile.
+
+        Raises ConnectionProblem, StoreRestarted or a StateError.
         """
         name = task_tag(self.state_group(group), partition)
-        shard = self._hold(name)
-        plan, topics = self.plans[group], self.topics[group]
-        labels = topics[1] if len(topics) > 1 else None
-        if shard.body is None:
-            task = Task(plan, name, topics[0], labels, self.partitions[group])
-        else:
-            task = restore(plan, name, topics, shard.body, self.store, self._references, self.partitions[group])
-        owned = OwnedTask(group, partition, task, shard, committed_at=self._now())
-        owned.note_committed()
-        self._publish(shard, self._outbox(name))
-        for model in plan.models:
-            if evaluator_partition(model.name, self.partitions[group]) == partition:
-                self._claim_evaluator(group, model.name)
+        models = {model_tag(self.config.group, m): m for m in self._evaluated(group, partition)}
+        shards = claim(self.store, self._journal, [name, *models], self._token)
+        try:
+            owned = self._take_task(group, partition, shards[name])
+            evaluators = {
+                (group, model): self._take_evaluator(group, model, shards[shard]) for shard, model in models.items()
+            }
+        except StateError as error:  # what is read while another owner commits does not fit together
+            if all(self.store.peek(s.name).token == s.token for s in shards.values()):
+                raise
+            what = f"{name} belongs to another worker now"
+            raise OwnershipLost(what, "nothing: this worker drops it and rejoins") from error
+        for shard in shards.values():
+            self._publish(shard, self._outbox(shard.name))
         self.tasks[group, partition] = owned
+        self.evaluators.update(evaluators)
         self._looked_at.pop(group, None)
+        self._obey(owned)
         return owned
 
-    def _claim_evaluator(self, group: str, name: str) -> None:
-        model = self.plans[group].by_name[name]
-        shard = self._hold(model_tag(self.config.group, name))
-        if shard.body is None and self.store.starts(shard.name, DRIFT_RESULTS, name, 0, 1 << 62):
-            what = f"{shard.name}: the results of evaluated windows are there, and the evaluator's head is gone"
-            raise StateMissing(what, RESTORE)
-        shards, topics = self.shards(group), self.config.topics
-        evaluator = Evaluator(model, shards, self.config.group, topics, self._recorded, shard.body, self._references)
-        self.evaluators[group, name] = OwnedEvaluator(group, evaluator, shard)
-        self._publish(shard, self._outbox(shard.name))
+    def _evaluated(self, group: str, partition: int) -> list[str]:
+        """The models whose evaluators live with a task."""
+        count = self.partitions[group]
+        return [m.name for m in self.plans[group].models if evaluator_partition(m.name, count) == partition]
 
-    def _hold(self, name: str) -> Shard:
-        """Claim a shard, with a token that no earlier claim had (``Shard`` says why)."""
+    def _token(self) -> str:
+        """A token that no earlier claim had (``Shard`` says why)."""
         self._holds += 1
-        return Shard(self.store, name, f"{self.token}.{self._holds}")
+        return f"{self.token}.{self._holds}"
+
+    def _take_task(self, group: str, partition: int, shard: Shard) -> OwnedTask:
+        kept = self._kept.pop(shard.name, None)
+        if isinstance(kept, OwnedTask) and shard.succeeds(kept.shard):
+            if kept.shard.happened(shard.found):
+                self._settle(kept)
+            kept.shard = shard
+            return kept
+        plan, topics = self.plans[group], self.topics[group]
+        if shard.body is None:
+            labels = topics[1] if len(topics) > 1 else None
+            task = Task(plan, shard.name, topics[0], labels, self.partitions[group])
+        else:
+            count = self.partitions[group]
+            task = restore(plan, shard.name, topics, shard.body, self.store, self._references, count)
+        owned = OwnedTask(group, partition, task, shard, committed_at=self._now(), clean_at=self._now())
+        owned.note_committed()
+        return owned
+
+    def _take_evaluator(self, group: str, name: str, shard: Shard) -> OwnedEvaluator:
+        kept = self._kept.pop(shard.name, None)
+        if isinstance(kept, OwnedEvaluator) and shard.succeeds(kept.shard):
+            if kept.shard.happened(shard.found):
+                kept.evaluator.committed()
+            kept.shard = shard
+            return kept
+        model, topics = self.plans[group].by_name[name], self.config.topics
+        args = (model, self.shards(group), self.config.group, topics, self._recorded, shard.body, self._references)
+        return OwnedEvaluator(group, Evaluator(*args), shard)
 
     def _outbox(self, shard: str) -> list[tuple[int, OutboxEvent]]:
         return [
@@ -146,37 +185,61 @@ class Host:
         ]
 
     def release(self, group: str, partition: int, *, commit: bool) -> None:
-        """Give up a task, after a last commit if we may still make one."""
+        """Give up a task, after a last commit if we may still make one. It stays in memory until ``forget``."""
         owned = self.tasks.pop((group, partition), None)
         if owned is None:
             return
-        mine = [
-            k
-            for k in self.evaluators
-            if k[0] == group and evaluator_partition(k[1], self.partitions[group]) == partition
-        ]
+        owned.held.clear()
+        self._kept[owned.shard.name] = owned
         try:
-            if commit:
+            if commit and owned.dirty:
                 self._publisher.poll()
-                if owned.dirty and self._publisher.settled():
+                owned.shard.write()
+                if self._settled() and owned.shard.journaled:
                     self.commit(owned)
         finally:  # an evaluator that stayed would be refused by its next owner's token at every turn
-            for key in mine:
-                del self.evaluators[key]
+            for model in self._evaluated(group, partition):
+                held = self.evaluators.pop((group, model), None)
+                if held is not None:
+                    self._kept[held.shard.name] = held
+
+    def forget(self) -> None:
+        """Let go of what was released and not claimed again."""
+        self._kept.clear()
+
+    def _settled(self) -> bool:
+        """Whether all dead letters and all journal records so far are acknowledged; waits a little."""
+        return self._publisher.settled() and self._journal.settled()
 
     # -- records ------------------------------------------------------------------------------------------------------
 
     def take(self, batch: RecordBatch) -> int:
         """Fold a batch into the tasks that own its partitions; returns how many records were new to them."""
+        new = self._take(batch)
+        group = self.group_of[batch.topic]
+        for partition, _, _ in batch.partitions():
+            owned = self.tasks.get((group, partition))
+            if owned is not None and owned.shard.pending:
+                new += self._obey(owned)
+        return new
+
+    def _take(self, batch: RecordBatch) -> int:
         group = self.group_of[batch.topic]
         runs: list[tuple[OwnedTask, int, int]] = []
         for partition, first, last in batch.partitions():
             owned = self.tasks.get((group, partition))
             if owned is None:
                 continue
-            begin = first + int(np.searchsorted(batch.offset[first:last], owned.task.offsets[batch.topic]))
-            if begin < last:
-                runs.append((owned, begin, last))
+            offsets = batch.offset[first:last]
+            begin = first + int(np.searchsorted(offsets, owned.task.offsets[batch.topic]))
+            end = last
+            if owned.shard.next_entry is not None:
+                entry = owned.shard.next_entry
+                end = first + int(np.searchsorted(offsets, _stop(entry, batch.topic)))
+                if max(begin, end) < last:
+                    owned.held.append(batch.part(max(begin, end), last))
+            if begin < end:
+                runs.append((owned, begin, end))
         if not runs:
             return 0
         if len(runs) == 1 and runs[0][1:] != (0, len(batch)):
@@ -184,6 +247,33 @@ class Host:
             batch, runs = batch.part(first, last), [(owned, 0, last - first)]
         self._fold(group, batch, runs)
         return sum(last - first for _, first, last in runs)
+
+    def _obey(self, owned: OwnedTask) -> int:
+        """Let the next entries of the journal take effect, as far as all records before them are counted."""
+        task, shard, new = owned.task, owned.shard, 0
+        while (entry := shard.next_entry) is not None:
+            if any(task.offsets[topic] < _stop(entry, topic) for topic in task.topics):
+                break
+            match entry:
+                case ClockEntry():
+                    if entry.topic not in task.topics:
+                        what = f"the journal speaks of topic {entry.topic!r}, the configuration of {', '.join(task.topics)}"
+                        raise ConfigError(what, "set topics in monitor.yaml as they were when the journal was written")
+                    task.clock(entry.topic, entry.time_ms)
+                case StartEntry():
+                    if entry.model in task.plan.by_name:
+                        task.start(entry.model, entry.event_time, entry.record_time)
+                case SkipEntry():
+                    task.offsets[entry.topic] = entry.offset
+            shard.obeyed()
+            owned.dirty = True
+            held, owned.held = owned.held, []
+            new += sum(map(self._take, held))
+        return new
+
+    def blocked(self) -> set[tuple[str, int]]:
+        """The (topic, partition) pairs of which nothing more can be counted before others have come as far."""
+        return {(batch.topic, p) for (_, p), owned in self.tasks.items() for batch in owned.held}
 
     def _fold(self, group: str, batch: RecordBatch, runs: list[tuple[OwnedTask, int, int]]) -> None:
         is_label = batch.topic == self.config.topics.labels and self._labels is not None
@@ -211,33 +301,24 @@ class Host:
         """
         owned = self.tasks[group, partition]
         task = owned.task
+        if not owned.shard.settled:
+            return False
         before = task.times()
         after = task.times(time_ms, NEVER) if topic == task.topics[0] else task.times(NEVER, time_ms)
         if not task.crosses_a_pane(before, after):
             return False
         task.clock(topic, time_ms)
-        number = task.next_journal_number()
-        offsets = dict(task.offsets)
-        entry = ClockEntry(
-            task=task.shard,
-            group=group,
-            partition=partition,
-            topic=topic,
-            time_ms=time_ms,
-            offsets=offsets,
-            number=number,
-        )
-        self._journal(owned, entry)
+        owned.shard.note(ClockEntry(topic=topic, time_ms=time_ms, offsets=dict(task.offsets)))
+        owned.dirty = True
         return True
 
-    def _journal(self, owned: OwnedTask, entry: Entry) -> None:
-        owned.task.entries.append((entry.number, to_event(entry, self.config.topics.journal)))
-        owned.dirty = True
-
     def declare_starts(self, group: str) -> None:
-        """Declare the models that our tasks were first to see, and start the ones that others declared (R2)."""
+        """Declare the models that our tasks were first to see, and start the ones that others declared (R2).
+
+        Not in a task that reads again what an earlier owner had read: it may have seen the model there itself.
+        """
         declared = dict(self.store.model_starts(self.state_group(group)))
-        mine = [o for (g, _), o in self.tasks.items() if g == group and not o.shard.in_doubt]
+        mine = [o for (g, _), o in self.tasks.items() if g == group and o.shard.settled and not o.behind]
         for owned in mine:
             for name, event_time, record_time in owned.task.starts_to_declare(declared):
                 declared[name] = self.store.declare_start(self.state_group(group), name, event_time, record_time)
@@ -250,17 +331,9 @@ class Host:
         task = owned.task
         if model not in task.plan.by_name or not task.start(model, event_time, record_time):
             return
-        entry = StartEntry(
-            task=task.shard,
-            group=owned.group,
-            partition=owned.partition,
-            model=model,
-            event_time=event_time,
-            record_time=record_time,
-            offsets=dict(task.offsets),
-            number=task.next_journal_number(),
-        )
-        self._journal(owned, entry)
+        offsets = dict(task.offsets)
+        owned.shard.note(StartEntry(model=model, event_time=event_time, record_time=record_time, offsets=offsets))
+        owned.dirty = True
 
     # -- commits ------------------------------------------------------------------------------------------------------
 
@@ -276,51 +349,82 @@ class Host:
                 self._look_at_cursors(group)
                 self._looked_at[group] = now
                 moved.add(group)
-        for owned in list(self.tasks.values()):
-            due = now - owned.committed_at >= interval
-            if not (owned.dirty or owned.shard.in_doubt or (due and owned.shard.acknowledged)):
-                continue
-            if (due or owned.shard.in_doubt or owned.task.ripe()) and self._publisher.settled():
-                self.commit(owned)
-                moved.add(owned.group)
-        self._unfinished = {group for group in sorted(moved) if self._evaluate(group)}
+        for owned in self.tasks.values():
+            if not owned.dirty:
+                owned.clean_at = now
+        due = [owned for owned in self.tasks.values() if self._due(owned, now - interval)]
+        for owned in due:
+            owned.shard.write()
+        if due and self._settled():
+            for owned in due:
+                if owned.shard.journaled:
+                    self.commit(owned)
+                    moved.add(owned.group)
+        self._unfinished = {group for group in sorted(moved) if self.evaluate(group)}
         return bool(self._unfinished)
 
+    @staticmethod
+    def _due(owned: OwnedTask, since: float) -> bool:
+        due = owned.committed_at <= since
+        if not (owned.dirty or owned.shard.in_doubt or (due and owned.shard.acknowledged)):
+            return False
+        return due or owned.shard.in_doubt or bool(owned.task.ripe())
+
     def commit(self, owned: OwnedTask) -> None:
-        """One atomic commit of a task. Raises OwnershipLost, CommitConflict or ConnectionProblem."""
+        """One atomic commit of a task; everything noted must stand in the journal.
+
+        Raises OwnershipLost, CommitConflict, StoreRestarted or ConnectionProblem.
+        """
         begin = self._now()
         self._drop_passed(owned)
         owned.shard.commit(owned.task.stage)
-        entries = owned.task.committed()
+        self._settle(owned)
+        self.commit_seconds.append(owned.committed_at - begin)
+
+    def _settle(self, owned: OwnedTask) -> None:
+        """What was staged is committed."""
+        owned.task.committed()
         owned.dirty = False
         owned.committed_at = self._now()
-        self.commit_seconds.append(owned.committed_at - begin)
         owned.note_committed()
-        self._publish(owned.shard, entries)
+
+    def uncommitted_s(self) -> float:
+        """How long the task that has waited longest for its commit has waited, in seconds."""
+        now = self._now()
+        return max((now - o.clean_at for o in self.tasks.values() if o.dirty), default=0.0)
 
     def _look_at_cursors(self, group: str) -> None:
         """Learn how far the evaluators are, wherever they run, so that tasks can delete what everyone has passed (R12)."""
         models = self.plans[group].models
         shards = [model_tag(self.config.group, m.name) for m in models]
-        read_by: list[int] = []
-        for model, shard, data in zip(models, shards, self.store.progress(shards), strict=True):
-            if data is None:
-                continue
-            cursors = snapshot.unpack(b"curs", data, Cursors, f"{shard} progress")
-            read_by += [cursors.sequential] if cursors.sequential >= 0 else []
+        found = {
+            model.name: snapshot.unpack(b"curs", data, Cursors, f"{shard} progress")
+            for model, shard, data in zip(models, shards, self.store.progress(shards), strict=True)
+            if data is not None
+        }
+        # Of several looks that are old enough the newest counts.
+        looks = self._cursors.setdefault(group, deque())
+        looks.append((self._now(), found))
+        while len(looks) > 1 and looks[1][0] <= self._now() - DROP_AFTER_S:
+            looks.popleft()
+        if looks[0][0] <= self._now() - DROP_AFTER_S:
             for owned in self.tasks.values():
                 if owned.group == group:
-                    passed = owned.task.sealed_before(model, cursors.final)
-                    read = (
-                        (FEATURES, cursors.drift),
-                        (ARRIVALS, cursors.sequential),
-                        (PERFORMANCE, passed),
-                        (LABELS, cursors.sequential),
-                    )
-                    owned.passed.update({(kind, model.name): at for kind, at in read})
-        for owned in self.tasks.values():
-            if owned.group == group and read_by:  # a model that starts later finds those of a horizon
-                owned.passed[LABELS, EVERY] = min(read_by) - owned.task.join.longest
+                    self._note_passed(owned, looks[0][1])
+
+    def _note_passed(self, owned: OwnedTask, found: Mapping[str, Cursors]) -> None:
+        for name, cursors in found.items():
+            passed = owned.task.sealed_before(owned.task.plan.by_name[name], cursors.final)
+            read = (
+                (FEATURES, cursors.drift),
+                (ARRIVALS, cursors.sequential),
+                (PERFORMANCE, passed),
+                (LABELS, cursors.sequential),
+            )
+            owned.passed.update({(kind, name): at for kind, at in read})
+        read_by = [c.sequential for c in found.values() if c.sequential >= 0]
+        if read_by:  # a model that starts later finds those of a horizon
+            owned.passed[LABELS, EVERY] = min(read_by) - owned.task.join.longest
 
     def _drop_passed(self, owned: OwnedTask) -> None:
         """Delete the panes that every reader has passed."""
@@ -328,23 +432,52 @@ class Host:
             return
         for key, read in owned.passed.items():
             passed = min(read, owned.task.closed_before(*key))  # labels may be older than the first window that is read
-            if passed > owned.dropped.get(key, 0):
-                for at in self.store.starts(owned.shard.name, *key, owned.dropped.get(key, 0), passed):
-                    owned.task.drop(*key, at)
-                owned.dropped[key] = passed
+            since = owned.task.dropped.get(key, 0)
+            if passed > since:
+                owned.task.drop(*key, self.store.starts(owned.shard.name, *key, since, passed), passed)
 
-    def _evaluate(self, group: str) -> bool:
+    def evaluate(self, group: str) -> bool:
+        """Let the evaluators of a group decide what can be decided, and commit; True when there is more at once."""
         mine = [e for e in self.evaluators.values() if e.group == group]
         if not mine:
             return False
         progress = self.progress(group)
         more = False
         for owned in mine:
-            if not owned.shard.in_doubt:
-                more |= owned.evaluator.run(self.store, progress)
-            if owned.evaluator.changed or owned.shard.in_doubt or owned.shard.acknowledged:
+            if not owned.shard.in_doubt and len(owned.shard.outstanding) < MAX_OUTBOX:
+                more |= self._decide(owned, progress)
+        due = [o for o in mine if o.evaluator.changed or o.shard.in_doubt or o.shard.acknowledged]
+        for owned in due:
+            self._note_decided(owned)
+            owned.shard.write()
+        if not all(o.shard.journaled for o in due):
+            self._journal.settled()
+        for owned in due:
+            if owned.shard.journaled:
                 self.commit_evaluator(owned)
         return more
+
+    def _decide(self, owned: OwnedEvaluator, progress: Sequence[Progress | None]) -> bool:
+        """Let an evaluator decide, and obey the journaled commands where they took effect; True when there is more at once."""
+        evaluator, entry = owned.evaluator, owned.shard.next_entry
+        if not isinstance(entry, CommandEntry | DecidedEntry):
+            return evaluator.run(self.store, progress)
+        limit = Cursors(*entry.cursors)
+        more = evaluator.run(self.store, progress, limit)
+        if more or not evaluator.reached(limit):
+            return more
+        if isinstance(entry, CommandEntry):
+            evaluator.command(msgspec.convert(entry.command, Command), entry.partition, entry.offset)
+        owned.shard.obeyed()
+        return True
+
+    @staticmethod
+    def _note_decided(owned: OwnedEvaluator) -> None:
+        """Journal how far an evaluator has decided before it publishes any of it: no command may slip in before that (P3)."""
+        cursors = owned.evaluator.head.cursors.numbers()
+        if owned.evaluator.events and owned.shard.settled and cursors != owned.decided:
+            owned.decided = cursors
+            owned.shard.note(DecidedEntry(cursors=cursors))
 
     def progress(self, group: str) -> list[Progress | None]:
         """The committed progress of all tasks of a group."""
@@ -362,29 +495,20 @@ class Host:
     def command(self, group: str, command: Command, partition: int, offset: int) -> bool:
         """Let a command from the control topic take effect at its model's evaluator, if it is ours and has not seen it.
 
-        Returns False when the evaluator's last commit is in doubt: ask again then.
+        Returns False when the evaluator has something to settle first: ask again then.
         """
         owned = self.evaluators.get((group, command.model))
         if owned is None or offset < owned.evaluator.head.control.get(partition, 0):
             return True
-        if owned.shard.in_doubt:
+        if not owned.shard.settled:
             return False
-        head = owned.evaluator.head
-        c = head.cursors
-        cursors = (c.drift, c.performance, c.sequential, c.retrain, c.final)
+        cursors = owned.evaluator.head.cursors.numbers()
         applied = owned.evaluator.command(command, partition, offset)
-        entry = CommandEntry(
-            model=command.model,
-            group=group,
-            partition=partition,
-            offset=offset,
-            cursors=cursors,
-            command=msgspec.to_builtins(command),
-            applied=applied,
-            number=head.next_event,
+        told = msgspec.to_builtins(command)
+        owned.shard.note(
+            CommandEntry(partition=partition, offset=offset, cursors=cursors, command=told, applied=applied)
         )
-        owned.evaluator.emit(to_event(entry, self.config.topics.journal))
-        self.commit_evaluator(owned)
+        self._unfinished.add(group)
         return True
 
     def control_offsets(self) -> dict[int, int]:
@@ -395,4 +519,16 @@ class Host:
 
     def _publish(self, shard: Shard, events: list[tuple[int, OutboxEvent]]) -> None:
         for number, event in events:
-            self._publisher.publish(event, lambda number=number: shard.acknowledged.append(number))  # type: ignore[misc]
+            shard.outstanding.add(number)
+            self._publisher.publish(event, partial(_acknowledged, shard, number))
+
+
+def _stop(entry: Entry, topic: str) -> int:
+    """The first offset of a topic that an entry of the journal does not let in before it has taken effect."""
+    return entry.offsets.get(topic, 0) if not isinstance(entry, CommandEntry | DecidedEntry) else 0
+
+
+def _acknowledged(shard: Shard, number: int) -> None:
+    """Kafka has an event: the next commit takes it out of the outbox."""
+    shard.outstanding.discard(number)
+    shard.acknowledged.append(number)

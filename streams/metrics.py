@@ -74,12 +74,24 @@ class WorkerMetrics(Collector):
                 waiting.add_metric([partition], owned.waiting)
         for (topic, number), behind in list(worker.status.lag.items()):
             lag.add_metric([topic, str(number)], behind)
+        stalled = GaugeMetricFamily(
+            "driftline_stalled_seconds",
+            "Time without progress of a partition that has lag; absent while it moves.",
+            labels=["topic", "partition"],
+        )
+        for (topic, number), late in list(worker.status.stalled.items()):
+            stalled.add_metric([topic, str(number)], late)
+        outbox = GaugeMetricFamily(
+            "driftline_outbox_events", "Decided events that Kafka has not acknowledged.", labels=["model"]
+        )
+        for held in list(worker.host.evaluators.values()):
+            outbox.add_metric([held.evaluator.model.name], len(held.shard.outstanding))
         letters = CounterMetricFamily(
             "driftline_dead_letters_sent",
             "Dead letters sent since the start of this process.",
             worker.publisher.dead_letters,
         )
-        yield from (events, waiting, unknown, lag, letters)
+        yield from (events, waiting, unknown, lag, stalled, outbox, letters)
 
     def _join(self) -> Iterator[Metric]:
         """The predictions that wait, or waited, for their labels: remembered = labelled + expired + waiting."""
@@ -141,7 +153,7 @@ class WorkerMetrics(Collector):
             subjects = [c for _, b in head.books() for s in list(b.conditions.values()) for c in list(s.values())]
             is_open.add_metric([name], sum(c.open for c in subjects))
         ready = GaugeMetricFamily(
-            "driftline_ready", "1 when the worker can work.", value=float(not worker.status.problem)
+            "driftline_ready", "1 when the worker can work.", value=float(not worker.status.unready)
         )
         failures = CounterMetricFamily(
             "driftline_publish_failures",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streams.engine.evaluator import Evaluator
+    from streams.engine.records import RecordBatch
     from streams.engine.shard import Shard
     from streams.engine.task import Task
 
@@ -22,13 +23,18 @@ class OwnedTask:
     shard: Shard
     dirty: bool = False
     committed_at: float = 0.0
+    clean_at: float = 0.0
+    """When it last had nothing to commit."""
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     waiting: int = 0
     joined: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of each model's predictions: what became of them in the join (``Join.counts``)."""
     offsets: dict[str, int] = field(default_factory=dict)
     passed: dict[tuple[str, str], int] = field(default_factory=dict)
-    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+    behind: dict[str, int] = field(default_factory=dict)
+    """By topic: where its partition ended when we claimed the task, until we have read so far (``Host.declare_starts``)."""
+    held: list[RecordBatch] = field(default_factory=list)
+    """Records behind what a pending entry of the journal lets in."""
 
     def note_committed(self) -> None:
         """What the task counts now is what its shard holds."""
@@ -45,6 +51,8 @@ class OwnedEvaluator:
     group: str
     evaluator: Evaluator
     shard: Shard
+    decided: tuple[int, ...] = ()
+    """The cursors that were last noted in the journal before events were published."""
 
 
 def evaluator_partition(model: str, partitions: int) -> int:

@@ -2,7 +2,8 @@
 
 The loop: read a micro-batch, fold it, commit what is due, decide, publish. When Kafka or Redis is away the worker waits with
 ``/readyz`` false; what it holds in memory stays valid, because a commit that may have happened is recognised when it is
-sent again, and one that did not happen is repeated.
+sent again, and one that did not happen is repeated. When Redis comes back from a restart every task is claimed again in place,
+without a rebalance: what lies in memory goes on where Redis still has it, and is loaded anew where Redis has gone back.
 """
 
 from __future__ import annotations
@@ -11,31 +12,40 @@ import gc
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import structlog
 
 from schemas.control import Command
-from schemas.errors import RESTORE, CommitConflict, ConnectionProblem, OwnershipLost, StateMissing
+from schemas.errors import (
+    ANEW,
+    OTHER_COUNT,
+    AheadOfLogEnd,
+    CommitConflict,
+    ConnectionProblem,
+    OwnershipLost,
+    PartitionCountChanged,
+    StoreRestarted,
+)
 from schemas.times import rfc3339
 from streams.co_partitioning import refuse_apart, same_number
 from streams.edges.control import ControlLog
+from streams.edges.kafka_journal import KafkaJournal
 from streams.edges.kafka_log import KafkaLog, partition_counts
 from streams.edges.kafka_publisher import KafkaPublisher
+from streams.edges.kafka_topics import topic_ids
 from streams.edges.redis_store import RedisStore
 from streams.host import FEATURE_EVENTS, PREDICTIONS, Host
 from streams.references import ReferenceBook, plans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from schemas.config import Config
     from schemas.settings import Topics
     from streams.engine.plan import Plan
     from streams.engine.records import RecordBatch
-    from streams.owned import OwnedTask
 
 BATCH = 10_000
 """Records a poll asks for: enough that the cost of a batch disappears, few enough to stay far below a second."""
@@ -46,7 +56,15 @@ RETRY_S = 0.5
 MAX_COMMAND = 64 * 1024
 """Bytes of a command: the journal repeats it, and Kafka must take that record."""
 LAG_EVERY_S = 5.0
-"""How often the lag is asked of the broker, and offsets are told to Kafka."""
+"""How often lags are looked at, and offsets are told to Kafka."""
+TOPICS_EVERY_S = 30.0
+"""How often a worker looks whether its topics are still the same ones, with as many partitions."""
+REVOKE_S = 5.0
+"""How long all last commits of a revocation may take; what is not committed by then is left to the next owner."""
+UNCOMMITTED_S = 3.0
+"""So long a commit may wait for Kafka's acknowledgements before nothing more is fetched: memory must not grow meanwhile."""
+STALLED_S = 60.0
+"""A partition with lag that makes no progress for so long is reported: far longer than any batch, commit or election takes."""
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -59,6 +77,16 @@ class Status:
     problem: str = "starting"
     batches: int = 0
     lag: dict[tuple[str, int], int] = field(default_factory=dict)
+    stalled: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Seconds without progress of partitions that have lag, beyond ``STALLED_S``."""
+
+    @property
+    def unready(self) -> str:
+        """Why the worker is not ready, empty when it is."""
+        if self.problem or not self.stalled:
+            return self.problem
+        named = ", ".join(f"{topic}/{partition} for {late:.0f} s" for (topic, partition), late in self.stalled.items())
+        return f"records wait and none is counted: {named}. Look at this worker's log, and restart it"
 
 
 class Worker:
@@ -84,6 +112,7 @@ class Worker:
             refuse_apart(config, counts)
         partitions = {PREDICTIONS: counts[topics.predictions]} if PREDICTIONS in compiled else {}
         partitions |= {FEATURE_EVENTS: counts[topics.features]} if FEATURE_EVENTS in compiled else {}
+        self._counts = {t: n for t, n in counts.items() if t in inputs}
         references = ReferenceBook(config, self.store)
         self.host = Host(
             config,
@@ -91,6 +120,7 @@ class Worker:
             partitions,
             self.store,
             self.publisher,
+            KafkaJournal(config.kafka, topics.journal, self.publisher.client),
             references,
             time.monotonic,
             lambda: rfc3339(wall_ms()),
@@ -99,12 +129,18 @@ class Worker:
         self._stopping = False
         self._last_record: dict[tuple[str, int], float] = {}
         self._asked: dict[tuple[str, int], float] = {}
+        self._ends: dict[tuple[str, int], int] = {}
+        self._progress: dict[tuple[str, int], tuple[int, float]] = {}
+        self._again: set[tuple[str, int]] = set()
         self._next_lag = 0.0
+        self._next_topics = time.monotonic() + TOPICS_EVERY_S
         self._told: set[tuple[str, int]] = set()
         self._commands: deque[tuple[int, int, bytes | None]] = deque()
         self._paused = False
         self._fetched: deque[RecordBatch] = deque()
-        self.log = KafkaLog(config.kafka, config.group, inputs, self._claimed, self._revoked, self._lost)
+        self._refuse_other_topics()
+        together = [ts for group, ts in self.host.topics.items() if group in compiled]
+        self.log = KafkaLog(config.kafka, config.group, inputs, self._claimed, self._revoked, self._lost, together)
         self.control = ControlLog(config.kafka, topics.control) if PREDICTIONS in compiled else None
 
     def stop(self) -> None:
@@ -114,75 +150,94 @@ class Worker:
     # -- ownership ----------------------------------------------------------------------------------------------------
 
     def _claimed(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Claim the tasks whose every partition is ours (R10); returns the offsets to read from."""
-        self._fetched.clear()  # what was fetched before is fetched again, from where the state stands
-        given = set(partitions)
+        """Claim the tasks of these partitions (R10); returns the offsets to read from. May raise ConnectionProblem."""
+        self._forget(partitions)  # what was fetched before is fetched again, from where the state stands
         starts: dict[tuple[str, int], int] = {}
-        for group, topics in self.host.topics.items():
-            if group not in self.host.plans:
-                continue
-            for partition in range(self.host.partitions[group]):
-                mine = [(t, partition) for t in topics]
-                if not given.issuperset(mine):
-                    continue
-                owned = self._patiently(partial(self.host.claim, group, partition))
-                self._patiently(partial(self._refuse_lost_state, owned))
-                for topic, number in mine:
-                    starts[topic, number] = offset = owned.task.offsets[topic]
-                    self._patiently(partial(self.log.verify, topic, number, offset))
-                    self._last_record[topic, number] = time.monotonic()
+        for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
+            if partition >= self.host.partitions[group]:
+                count = self.host.partitions[group]
+                what = f"{self.host.topics[group][0]}/{partition} is ours, the state was made for {count} partitions"
+                raise PartitionCountChanged(what, OTHER_COUNT)
+            starts |= self._claim(group, partition)
+        self.host.forget()
+        self._listen()
+        log.info("assigned", tasks=sorted(f"{g}/{p}" for g, p in self.host.tasks))
+        return starts
+
+    def _claim(self, group: str, partition: int) -> dict[tuple[str, int], int]:
+        """Claim one task; returns the offsets to read from."""
+        self.host.release(group, partition, commit=False)
+        owned = self.host.claim(group, partition)
+        now = time.monotonic()
+        for topic, offset in owned.task.offsets.items():
+            owned.behind[topic] = self.log.verify(topic, partition, offset)
+            self._last_record[topic, partition] = now
+        return {(topic, partition): offset for topic, offset in owned.task.offsets.items()}
+
+    def _claim_again(self) -> None:
+        """Claim in place the tasks whose state may have changed under us."""
+        for group, partition in sorted(self._again):
+            self.log.assign_again(self._claim(group, partition))
+            self._again.discard((group, partition))
+        self.host.forget()
+        self._listen()
+
+    def _distrust(self) -> None:
+        """Everything is claimed again before anything else happens."""
+        self._fetched.clear()
+        self._again.update(self.host.tasks)
+        for group, partition in list(self.host.tasks):
+            self.host.release(group, partition, commit=False)
+
+    def _refuse_other_topics(self) -> None:
+        """Raise PartitionCountChanged or AheadOfLogEnd unless the topics are those that the state was made of (R10)."""
+        now = partition_counts(self.publisher.client, list(self._counts))
+        for topic, count in self._counts.items():
+            if now[topic] != count:
+                what = f"topic {topic} has {now[topic]} partitions now, the state was made for {count}"
+                raise PartitionCountChanged(what, OTHER_COUNT)
+        for topic, found in topic_ids(self.config.kafka, list(self._counts)).items():
+            pinned = self.store.pin(self.host.state_group(self.host.group_of[topic]), f"topic {topic}", found)
+            if pinned != found:
+                what = (
+                    f"topic {topic} was made anew since its records were counted (its id is {found}, it was {pinned})"
+                )
+                raise AheadOfLogEnd(what, ANEW)
+
+    def _listen(self) -> None:
+        """Read commands from where our evaluators stand."""
         if self.control is not None:
             self._commands.clear()
             self.control.rewind(self.host.control_offsets())
-        log.info("assigned", tasks=sorted(f"{g}/{p}" for g, p in self.host.tasks))
-        self.status.problem = ""
-        return starts
-
-    def _refuse_lost_state(self, owned: OwnedTask) -> None:
-        """A task without state that Kafka remembers us reading has lost it: never a silent fresh start (P5)."""
-        if owned.shard.body is not None:
-            return
-        for topic in owned.task.topics:
-            read = self.log.committed(topic, owned.partition)
-            if read:
-                what = f"{owned.task.shard}: Redis holds no state, but group {self.config.group!r} has read {topic} to {read}"
-                raise StateMissing(what, RESTORE)
 
     def _lost(self, partitions: list[tuple[str, int]]) -> None:
         """Somebody else has them: change nothing any more (P4)."""
-        self._forget(partitions)
-        for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
-            self.host.release(group, partition, commit=False)
+        self._release(partitions, last_commit_s=0.0)
+        self.host.forget()
         log.warning("lost", partitions=len(partitions))
 
     def _revoked(self, partitions: list[tuple[str, int]]) -> None:
         """Commit a last time and let go."""
+        self._release(partitions, last_commit_s=REVOKE_S)
+        log.info("revoked", partitions=len(partitions))
+
+    def _release(self, partitions: list[tuple[str, int]], last_commit_s: float) -> None:
+        """Let tasks go; the first ones after a last commit, until the time for that is over. Abandoning is always safe."""
+        deadline = time.monotonic() + last_commit_s
         self._forget(partitions)
         for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
+            self._again.discard((group, partition))
             try:
-                self.host.release(group, partition, commit=True)
-            except (OwnershipLost, CommitConflict, ConnectionProblem) as error:
+                self.host.release(group, partition, commit=time.monotonic() < deadline)
+            except (OwnershipLost, CommitConflict, StoreRestarted, ConnectionProblem) as error:
                 log.warning("left without a last commit", task=f"{group}/{partition}", reason=str(error))
-                self.host.release(group, partition, commit=False)
-        log.info("revoked", partitions=len(partitions))
 
     def _forget(self, partitions: list[tuple[str, int]]) -> None:
         """What was fetched of partitions that go, and their lag, is no longer ours to count or to tell."""
-        self._fetched.clear()
+        self._fetched = deque(part for batch in self._fetched for part in batch.without(partitions))
         for key in partitions:
-            self.status.lag.pop(key, None)
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Call until the store answers."""
-        while True:
-            try:
-                return call()
-            except ConnectionProblem as error:
-                if self._stopping:
-                    raise
-                self.status.problem = str(error)
-                log.warning("waiting", reason=str(error))
-                time.sleep(RETRY_S)
+            for known in (self.status.lag, self.status.stalled, self._ends, self._progress):
+                known.pop(key, None)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -205,15 +260,34 @@ class Worker:
             while self._fetched:
                 self._take(self._fetched[0])
                 self._fetched.popleft()
+            if self._again:
+                self._claim_again()
             self._look_around()
             self.host.tick()
+            self._refuse_backlog()
             self._resume()
-        except (OwnershipLost, CommitConflict) as error:
+        except (StoreRestarted, CommitConflict) as error:
+            log.warning("claiming the state again", reason=str(error))
+            self.store.go_on()
+            self._distrust()
+        except OwnershipLost as error:
             log.warning("rejoining to load the state again", reason=str(error))
-            self._drop_all()
+            self._distrust()
+            self._again.clear()
+            self.host.forget()
             self.log.rejoin()
         except ConnectionProblem as error:
             self._wait(error)
+
+    def _refuse_backlog(self) -> None:
+        """Raise ConnectionProblem when so much waits for Kafka or Redis that nothing more may come in (P6)."""
+        late = self.host.uncommitted_s()
+        if late > UNCOMMITTED_S:
+            what = f"counts wait for a commit for {late:.0f} s, because Kafka does not acknowledge dead letters or the journal"
+            raise ConnectionProblem(what, "look at these topics: do they exist, and have they enough replicas in sync")
+        if self.publisher.full:
+            what = "too many dead letters wait for Kafka"
+            raise ConnectionProblem(what, "look at the topic of dead letters: does it exist, and can it keep up")
 
     def _take(self, batch: RecordBatch) -> None:
         """Fold a batch. ConnectionProblem (a new version's reference could not be read) leaves everything as it was."""
@@ -222,11 +296,6 @@ class Worker:
         for partition, _, _ in batch.partitions():
             self._last_record[batch.topic, partition] = now
         self.status.batches += 1
-
-    def _drop_all(self) -> None:
-        self._fetched.clear()
-        for group, partition in list(self.host.tasks):
-            self.host.release(group, partition, commit=False)
 
     def _wait(self, error: ConnectionProblem) -> None:
         """Something is away: fetch nothing more, stay in the group, try again soon."""
@@ -243,8 +312,7 @@ class Worker:
             self.log.resume()
             self._paused = False
             log.info("going on")
-        if self.host.tasks:
-            self.status.problem = ""
+        self.status.problem = "" if self.host.tasks else "no partition is assigned to this worker"
 
     def _look_around(self) -> None:
         """Commands, silent partitions, lag: everything that is not a record."""
@@ -253,12 +321,18 @@ class Worker:
             while self._commands and self._command(*self._commands[0]):
                 self._commands.popleft()
         now = time.monotonic()
+        if now >= self._next_topics:
+            self._next_topics = now + TOPICS_EVERY_S
+            self._refuse_other_topics()
         for (group, partition), owned in list(self.host.tasks.items()):
+            for topic, end in list(owned.behind.items()):
+                if self.log.position(topic, partition) >= end and not owned.held:
+                    del owned.behind[topic]
             idle = min(m.idle for m in owned.task.plan.models) / 1000
             for topic in owned.task.topics:
                 key = (topic, partition)
                 quiet = now - max(self._last_record[key], self._asked.get(key, 0.0))
-                if quiet >= max(idle / 4, self.config.commit_interval / 1000) and not owned.shard.in_doubt:
+                if quiet >= max(idle / 4, self.config.commit_interval / 1000) and owned.shard.settled:
                     self._asked[key] = now
                     self._maybe_silent(group, partition, topic)
         # Never ahead of the state: that would look like lost state. And soon after the first commit: until Kafka remembers
@@ -268,15 +342,31 @@ class Worker:
             self._next_lag = now + LAG_EVERY_S
             self._told.update(offsets)
             self.log.commit(offsets)
-            for (_, partition), owned in self.host.tasks.items():
-                for topic, offset in owned.task.offsets.items():
-                    self.status.lag[topic, partition] = max(0, self.log.cached_end(topic, partition) - offset)
+            self._look_at_lags(now)
+
+    def _look_at_lags(self, now: float) -> None:
+        """How far each partition is behind, and whether it moves."""
+        for (_, partition), owned in self.host.tasks.items():
+            for topic, offset in owned.task.offsets.items():
+                key = (topic, partition)
+                end = max(self.log.cached_end(*key), self._ends.get(key, 0))
+                self.status.lag[key] = behind = max(0, end - max(offset, self.log.position(*key)))
+                before, since = self._progress.get(key, (-1, now))
+                if offset != before or not behind:
+                    self._progress[key] = offset, now
+                    self.status.stalled.pop(key, None)
+                elif now - since > STALLED_S:
+                    if key not in self.status.stalled:
+                        log.error("no progress", topic=topic, partition=partition, offset=offset, lag=behind)
+                    self.status.stalled[key] = now - since
 
     def _maybe_silent(self, group: str, partition: int, topic: str) -> None:
         """Caught up and silent: the wall clock, read before the broker was asked, stands in for record time (R2)."""
         time_ms = wall_ms()
         _, end = self.log.bounds(topic, partition)
-        if self.host.tasks[group, partition].task.offsets[topic] >= end:
+        self._ends[topic, partition] = end
+        # The position passes the markers of transactions, which no record has the offset of.
+        if self.log.position(topic, partition) >= end and (topic, partition) not in self.host.blocked():
             self.host.silent(group, partition, topic, time_ms)
 
     def _command(self, partition: int, offset: int, value: bytes | None) -> bool:
@@ -291,11 +381,7 @@ class Worker:
         return self.host.command(PREDICTIONS, command, partition, offset)
 
     def _close(self) -> None:
-        for group, partition in list(self.host.tasks):
-            try:
-                self.host.release(group, partition, commit=True)
-            except (OwnershipLost, CommitConflict, ConnectionProblem) as error:
-                log.warning("stopped without a last commit", task=f"{group}/{partition}", reason=str(error))
+        self._release([(t, p) for g, p in self.host.tasks for t in self.host.topics[g]], last_commit_s=REVOKE_S)
         self.log.close()
         if self.control is not None:
             self.control.close()

@@ -61,7 +61,7 @@ def work(config: Config, *, look_first: bool = False) -> None:
     worker = Worker(config, look_first=look_first)
     registry = CollectorRegistry()
     WorkerMetrics(worker, registry)
-    server = HealthServer(config.http.host, config.http.port, registry, lambda: worker.status.problem)
+    server = HealthServer(config.http.host, config.http.port, registry, lambda: worker.status.unready)
     before = {number: signal.signal(number, lambda *_: worker.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
     log.info("running", group=config.group, health=f"http://{config.http.host}:{server.port}")
     try:

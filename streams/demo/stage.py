@@ -83,7 +83,7 @@ class Stage:
             stack.callback(worker.stop)
             registry = CollectorRegistry()
             WorkerMetrics(worker, registry)
-            http = HealthServer("127.0.0.1", 0, registry, lambda: worker.status.problem)
+            http = HealthServer("127.0.0.1", 0, registry, lambda: worker.status.unready)
             stack.callback(http.close)
             self.http_port = http.port
             self._stack = stack.pop_all()

@@ -1,7 +1,7 @@
 -- The atomic commit of one shard: everything or nothing. All keys share the shard's hash tag.
--- KEYS[1] head (hash: token, sequence, commit, body, progress), KEYS[2] outbox (hash), KEYS[3] join segments (set),
+-- KEYS[1] head (hash: token, epoch, sequence, commit, body, progress, journal), KEYS[2] outbox (hash), KEYS[3] join segments (set),
 -- KEYS[4..] whatever the operations name by index.
--- ARGV: token, sequence, commit id, body, progress, then operations, each a letter and its arguments:
+-- ARGV: token, sequence, commit id, body, progress, position in the journal, then operations, each a letter and its arguments:
 --   P key-index index-key-index start data   put a cell and list it      D key-index index-key-index start   drop a cell
 --   A key-index segment data                 append to a segment         C key-index segment                 cut a segment
 --   O field data                             add to the outbox           K field                             acknowledge
@@ -18,7 +18,7 @@ local function expect(key, kind)
     return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind)
   end
 end
-local i = 6
+local i = 7
 local wrong = expect(KEYS[2], 'hash') or expect(KEYS[3], 'set')
 while i <= #ARGV and not wrong do
   local op = ARGV[i]
@@ -34,8 +34,9 @@ while i <= #ARGV and not wrong do
   i = i + step[op]
 end
 if wrong then return wrong end
-redis.call('HSET', KEYS[1], 'sequence', tostring(tonumber(ARGV[2]) + 1), 'commit', ARGV[3], 'body', ARGV[4], 'progress', ARGV[5])
-i = 6
+redis.call('HSET', KEYS[1], 'sequence', tostring(tonumber(ARGV[2]) + 1), 'commit', ARGV[3], 'body', ARGV[4], 'progress', ARGV[5],
+  'journal', ARGV[6])
+i = 7
 while i <= #ARGV do
   local op = ARGV[i]
   if op == 'P' then

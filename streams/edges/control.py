@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from streams.edges.kafka_log import client_settings, partition_counts
+from streams.edges.kafka_log import client_settings, partition_counts, without_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +23,8 @@ class ControlLog:
 
     def __init__(self, kafka: Mapping[str, str | int | bool], topic: str) -> None:
         """Assign every partition, from its beginning until ``rewind`` says better."""
-        without = {"group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms"}
-        settings = {k: v for k, v in kafka.items() if k not in without}
         self._consumer = Consumer(
-            client_settings(settings)
+            client_settings(without_group(kafka))
             # A group id is asked for by the client and never used: nothing is committed and nobody joins.
             | {"group.id": f"{topic}.reader", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
         )

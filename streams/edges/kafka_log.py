@@ -8,14 +8,17 @@ committed to Kafka is for lag tools only.
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import deque
 from itertools import compress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import (
+    ANEW,
     AheadOfLogEnd,
     BehindLogStart,
     ConfigError,
@@ -23,10 +26,13 @@ from schemas.errors import (
     PermissionMissing,
     TopicMissing,
 )
+from streams.edges.kafka_assignment import Assignment
 from streams.engine.records import Headers, RecordBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from streams.edges.kafka_assignment import Place
 
 REQUEST_S = 10.0
 """How long one question to the broker may take: two election time-outs; below any sensible session time-out."""
@@ -39,6 +45,14 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     # Producers and topics may allow records of several MB, and one response must be able to hold one.
     "receive.message.max.bytes": 200_000_000,
 }
+_GROUP_ONLY = {
+    "group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms",
+}  # fmt: skip
+MISSING_S = 5.0
+"""A topic counts as missing after this: a cluster tells all its brokers of a new one within a second."""
+LOOK_S = 1.0
+"""Time between two questions for topics, and how long joining a group may take before the first."""
+_NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001  # the client's name
 _PERMISSION = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 
@@ -50,11 +64,19 @@ def client_settings(kafka: Mapping[str, str | int | bool]) -> dict[str, Any]:
     return {"log_level": 2, **kafka}
 
 
-class KafkaLog:
-    """One consumer of the input topics. ``claimed`` gives the offsets to start from; ``revoked`` is told before they go.
+def without_group(kafka: Mapping[str, str | int | bool]) -> dict[str, str | int | bool]:
+    """The user's settings for a client that joins no group: librdkafka refuses or warns of some."""
+    return {name: value for name, value in kafka.items() if name not in _GROUP_ONLY}
 
-    ``claimed`` must not fail for what passes by itself: where a callback raises, the client assigns by itself, from the offsets
-    that Kafka remembers, and those are not the state's.
+
+class KafkaLog:
+    """One consumer of the input topics.
+
+    ``claimed`` gives the offsets to start from. It is called at the end of ``poll``, never inside a callback of the client,
+    with the partitions of whole tasks that are ours and not read yet: in the classic protocol all of them after each
+    rebalance, with `consumer` the new ones. Where it raises, or gives no offset, nothing is read and a later poll asks again.
+    ``revoked`` is called inside the callback, before anybody else can have them; ``lost`` when somebody may have them already.
+    Both get whole tasks, also where the group takes a part. What they raise, the next poll raises.
     """
 
     def __init__(
@@ -62,14 +84,18 @@ class KafkaLog:
         kafka: Mapping[str, str | int | bool],
         group: str,
         topics: Sequence[str],
-        claimed: Callable[[list[tuple[str, int]]], dict[tuple[str, int], int]],
-        revoked: Callable[[list[tuple[str, int]]], None],
-        lost: Callable[[list[tuple[str, int]]], None],
+        claimed: Callable[[list[Place]], dict[Place, int]],
+        revoked: Callable[[list[Place]], None],
+        lost: Callable[[list[Place]], None],
+        together: Sequence[Sequence[str]] = (),
     ) -> None:
-        """Make the consumer and subscribe. ``lost`` is called instead of ``revoked`` when somebody else has them already."""
+        """Make the consumer and subscribe. ``together``: the topics of one task each; others are tasks by themselves."""
         self._topics = list(topics)
         self._claimed, self._revoked, self._lost = claimed, revoked, lost
-        self._errors: list[KafkaError] = []
+        self._troubles: deque[Exception] = deque()
+        self._gone: set[Place] = set()
+        self._missing_since, self._look_at, self._doubtful = 0.0, time.monotonic() + LOOK_S, False
+        incremental = kafka.get("group.protocol") == "consumer"
         self._consumer = Consumer(
             client_settings(CONSUMER_DEFAULTS | dict(kafka))
             | {
@@ -77,9 +103,16 @@ class KafkaLog:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
-                "partition.assignment.strategy": "range",
+                # Behind the last record of a partition may stand markers of transactions, which nobody is handed.
+                "enable.partition.eof": True,
             }
+            # By range, labels come to where their predictions are. Either the members compute it or the broker does.
+            | ({"group.remote.assignor": "range"} if incremental else {"partition.assignment.strategy": "range"})
         )
+        # A question on the connection that fetches waits behind the fetch: 500 ms where nothing comes, 1 ms on one of its own.
+        # A group id is asked for by the client and never used.
+        self._asker = Consumer(client_settings(without_group(kafka)) | {"group.id": f"{group}.asker"})
+        self._assignment = Assignment(self._consumer, together, incremental=incremental)
         self.subscribe()
 
     def subscribe(self) -> None:
@@ -91,6 +124,7 @@ class KafkaLog:
     def rejoin(self) -> None:
         """Leave the group and join it again: for a worker whose tasks somebody else owns."""
         self._consumer.unsubscribe()
+        self._assignment.forget()
         self.subscribe()
 
     def partition_counts(self) -> dict[str, int]:
@@ -98,53 +132,139 @@ class KafkaLog:
 
         Raises ConnectionProblem (no broker answered), TopicMissing or PermissionMissing.
         """
-        return partition_counts(self._consumer, self._topics)
+        return partition_counts(self._asker, self._topics)
 
-    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:  # noqa: ANN401  # untyped client
-        starts = self._claimed([(p.topic, p.partition) for p in partitions])
-        consumer.assign([TopicPartition(t, p, offset or OFFSET_BEGINNING) for (t, p), offset in sorted(starts.items())])
+    def verify(self, topic: str, partition: int, offset: int) -> int:
+        """Return where the partition ends, for a state that stands at ``offset``.
 
-    def verify(self, topic: str, partition: int, offset: int) -> None:
-        """Raise BehindLogStart or AheadOfLogEnd unless the partition can be read from ``offset``; or ConnectionProblem."""
+        Raises BehindLogStart or AheadOfLogEnd unless it can be read from there; or ConnectionProblem.
+        """
         low, high = self.bounds(topic, partition)
         where = f"{topic}/{partition}: the state stands at offset {offset}"
         if 0 < offset < low:
             what = f"{where}, the topic begins at {low}: retention has removed {low - offset} records nobody counted"
-            raise BehindLogStart(what, "raise the topic's retention, and start a new group to count what is left")
+            raise BehindLogStart(what, ANEW)
         if offset > high:
             what = f"{where}, the topic ends at {high}: it was made anew or truncated"
-            raise AheadOfLogEnd(what, "start a new group for the new topic, or restore the topic")
+            raise AheadOfLogEnd(what, ANEW)
+        return high
 
-    def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:  # noqa: ANN401  # untyped client
-        self._revoked([(p.topic, p.partition) for p in partitions])
-        consumer.unassign()
+    # -- the client's callbacks: they run inside ``consume`` and ``close``, and never raise --------------------------------
 
-    def _on_lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:  # noqa: ANN401  # untyped client
-        self._lost([(p.topic, p.partition) for p in partitions])
-        consumer.unassign()
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._gone.update(_places(partitions))
+        self._assignment.give(_places(partitions))
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._take(partitions, self._revoked)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._take(partitions, self._lost)
+
+    def _take(self, partitions: list[TopicPartition], tell: Callable[[list[Place]], None]) -> None:
+        tasks = self._assignment.tasks_of(_places(partitions))
+        self._gone.update(tasks)
+        try:
+            tell(tasks)
+        except Exception as error:  # noqa: BLE001  # inside a callback it would be the client's, which goes on by itself
+            self._troubles.append(error)
+        finally:
+            self._assignment.take(_places(partitions))
+
+    # -- reading ------------------------------------------------------------------------------------------------------
 
     def poll(self, most: int, timeout_s: float) -> list[RecordBatch]:
         """Up to ``most`` records as batches by topic, each sorted by (partition, offset).
 
-        Raises the errors of the callbacks; ConnectionProblem, TopicMissing or PermissionMissing one call after the client
-        has said so.
+        Raises, one call later where there are records to hand on: what ``claimed``, ``revoked`` and ``lost`` raised;
+        ConnectionProblem, TopicMissing or PermissionMissing when the client said so.
         """
-        if self._errors:
-            errors, self._errors = self._errors, []
-            for error in errors:
-                raise_for(error)
+        if self._troubles:
+            raise self._troubles.popleft()
+        self._look_for_topics()
         messages = self._consumer.consume(most, timeout_s)
+        if self._gone or self._assignment.waiting:
+            # Taken from the client's queue before the callback ran, and behind what the state has been committed with.
+            messages = [m for m in messages if self._is_due(m)]
+            self._gone.clear()
         marks = list(map(Message.error, messages))
         if any(marks):
             # The client stands behind the records that came with an error: they are handed on first, or nobody counts them.
-            self._errors = list(filter(None, marks))
+            for message in compress(messages, marks):
+                self._note(message)
             messages = list(compress(messages, [e is None for e in marks]))
-        return list(_batches(messages))
+        batches = list(_batches(messages))
+        for batch in batches:
+            for partition, _, last in batch.partitions():
+                self._assignment.advance((batch.topic, partition), int(batch.offset[last - 1]) + 1)
+        if waiting := self._assignment.waiting:
+            try:
+                self.assign_again(self._claimed(waiting))
+            except Exception as error:
+                if not batches:
+                    raise
+                self._troubles.append(error)
+        return batches
+
+    def _note(self, message: Message) -> None:
+        """Keep what has to be raised; note the ends of partitions; everything else passes by itself."""
+        error: KafkaError = message.error()  # type: ignore[assignment]  # that is why it is here
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # the client's name
+            self._assignment.advance(_place(message), int(message.offset() or 0))
+        elif error.code() in _NO_TOPIC and not error.fatal():
+            self._doubtful = True
+        elif (trouble := _trouble(error)) is not None:
+            self._troubles.append(trouble)
+
+    def _look_for_topics(self) -> None:
+        """Where topics may be missing, ask for them: because the client said so, or because nothing of theirs is assigned.
+
+        Raises TopicMissing when one is still missing after ``MISSING_S``, or ConnectionProblem.
+        """
+        now = time.monotonic()
+        if now < self._look_at or not (self._doubtful or self._assignment.incomplete):
+            return
+        self._look_at = now + LOOK_S
+        try:
+            self.partition_counts()
+        except TopicMissing:
+            self._missing_since = self._missing_since or now
+            if now - self._missing_since >= MISSING_S:
+                raise
+        else:
+            self._missing_since, self._doubtful = 0.0, False
+
+    def _is_due(self, message: Message) -> bool:
+        place, error = _place(message), message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # the client's name
+            return True
+        return place not in self._gone and place in self._assignment
+
+    def assign_again(self, starts: Mapping[Place, int]) -> None:
+        """Read these partitions again from these offsets, without a rebalance, dropping what the client has fetched of them.
+
+        Offset 0 is where a new group begins: with whatever the topic still has. Partitions that are not ours any more are
+        passed over. Raises ConnectionProblem.
+        """
+        # Asked here and not left to the client's OFFSET_BEGINNING: its answer may come after a later assignment, and win.
+        places = {place: offset or self.bounds(*place)[0] for place, offset in starts.items()}
+        try:
+            self._assignment.read(places)
+        except KafkaException as error:
+            raise as_driftline_error(error.args[0]) from error
+
+    def position(self, topic: str, partition: int) -> int:
+        """The offset behind the last record handed over, and behind the markers of transactions that end the log.
+
+        No poll returns these: so a partition is caught up when the position, not the last record, has reached the end that
+        ``bounds`` tells. With records of the partition held by the caller it is ahead of the state; -1 where it is not read.
+        """
+        return self._assignment.position((topic, partition))
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that the partition still has, and the one that its next record will get (asks the broker)."""
         try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_S)
+            low, high = self._asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_S)
         except KafkaException as error:
             raise as_driftline_error(error.args[0]) from error
         return low, high
@@ -166,14 +286,14 @@ class KafkaLog:
         return max(0, high)
 
     def pause(self) -> None:
-        """Fetch nothing until ``resume``, and stay in the group."""
-        self._consumer.pause(self._consumer.assignment())
+        """Fetch nothing until ``resume``, and stay in the group; what the group gives meanwhile is not fetched either."""
+        self._assignment.pause()
 
     def resume(self) -> None:
         """Fetch again."""
-        self._consumer.resume(self._consumer.assignment())
+        self._assignment.resume()
 
-    def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
+    def commit(self, offsets: Mapping[Place, int]) -> None:
         """Tell Kafka where we are, for lag tools. Best effort: Redis is the truth."""
         places = [TopicPartition(t, p, o) for (t, p), o in offsets.items()]
         if places:
@@ -181,8 +301,11 @@ class KafkaLog:
                 self._consumer.commit(offsets=places, asynchronous=True)
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group. Raises what ``revoked`` raised on the way out."""
+        self._asker.close()
         self._consumer.close()
+        if self._troubles:
+            raise self._troubles.popleft()
 
 
 def partition_counts(client: Any, topics: Sequence[str]) -> dict[str, int]:  # noqa: ANN401  # consumer, producer or admin
@@ -201,11 +324,15 @@ def partition_counts(client: Any, topics: Sequence[str]) -> dict[str, int]:  # n
 
 def raise_for(error: KafkaError, topic: str = "") -> None:
     """Raise what an error of the client means for us, unless it passes by itself."""
-    known = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC} | _PERMISSION  # noqa: SLF001  # the client's names
+    if (trouble := _trouble(error, topic)) is not None:
+        raise trouble
+
+
+def _trouble(error: KafkaError, topic: str = "") -> Exception | None:
+    known = _NO_TOPIC | _PERMISSION
     # Brokers that are away are none of these: raising for them here would throw away the records of the same poll.
     known.add(KafkaError._AUTO_OFFSET_RESET)  # noqa: SLF001
-    if error.code() in known or error.fatal():
-        raise as_driftline_error(error, topic)
+    return as_driftline_error(error, topic) if error.code() in known or error.fatal() else None
 
 
 def as_driftline_error(error: KafkaError, topic: str = "") -> Exception:
@@ -215,7 +342,7 @@ def as_driftline_error(error: KafkaError, topic: str = "") -> Exception:
         return ConfigError(
             f"Kafka has ended this client for good: {text}", "give every worker a kafka.group.instance.id of its own"
         )
-    if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001  # the client's name
+    if code in _NO_TOPIC:
         name = f"topic {topic!r}" if topic else text
         return TopicMissing(
             f"{name} does not exist", "make it with `driftline topics create`, or correct topics in monitor.yaml"
@@ -243,6 +370,14 @@ def _batches(messages: list[Any]) -> Iterator[RecordBatch]:
         timestamp = np.fromiter(map(itemgetter(1), map(Message.timestamp, mine)), np.int64, n)
         values = list(map(Message.value, mine))
         yield RecordBatch(topic, partition, offset, timestamp, values, _keys(mine), _headers(mine))
+
+
+def _place(message: Message) -> Place:
+    return str(message.topic()), int(message.partition() or 0)
+
+
+def _places(partitions: list[TopicPartition]) -> list[Place]:
+    return [(p.topic, p.partition) for p in partitions]
 
 
 def _interleaved(partition: np.ndarray[Any, Any]) -> bool:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.errors import BehindLogStart, ConnectionProblem
-from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings, partition_counts, raise_for
+from streams.edges.kafka_log import (
+    REQUEST_S,
+    as_driftline_error,
+    client_settings,
+    partition_counts,
+    raise_for,
+    without_group,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +28,6 @@ _BATCH = 5_000
 _POLL_S = 0.5
 _SILENCE_S = 3 * REQUEST_S
 """So long nothing at all may come before the broker counts as gone: a leader election takes less."""
-_GROUP_ONLY = ("group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms")
 
 
 class KafkaRange:
@@ -38,7 +44,7 @@ class KafkaRange:
 
         Raises TopicMissing, PermissionMissing, ConnectionProblem, or BehindLogStart when ``first`` is no longer there.
         """
-        settings = client_settings({k: v for k, v in kafka.items() if k not in _GROUP_ONLY})
+        settings = client_settings(without_group(kafka))
         # A group id is asked for by the client and never used.
         ours = {"group.id": "driftline.range", "enable.auto.commit": False, "auto.offset.reset": "error"}
         self._consumer = Consumer(settings | ours | {"enable.partition.eof": True})

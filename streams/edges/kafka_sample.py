@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.errors import ConnectionProblem
-from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings, raise_for
+from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings, raise_for, without_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ _POLL_S = 0.2
 _BATCH = 1_000
 _TAIL = -2_000
 """librdkafka's RD_KAFKA_OFFSET_TAIL_BASE: offset ``_TAIL - n`` stands n records before the end, without asking for it first."""
-_NOT_OURS = ("group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Sampled:
 
 
 def _consumer(kafka: Mapping[str, str | int | bool]) -> Any:  # noqa: ANN401  # untyped client
-    settings = client_settings({k: v for k, v in kafka.items() if k not in _NOT_OURS})
+    settings = client_settings(without_group(kafka))
     # A group id is asked for by the client and never used. A partition that is shorter than its tail is read from its start.
     ours = {"group.id": "driftline.sample", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
     return Consumer(settings | ours | {"enable.partition.eof": True})

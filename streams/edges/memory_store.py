@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.errors import ReferenceMismatch
+from streams.engine.fence import Position
 from streams.engine.store import Commit, Head, Verdict
 
 if TYPE_CHECKING:
@@ -18,14 +19,20 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class _Shard:
     token: str = ""
+    epoch: int = 0
     sequence: int = 0
     commit: str = ""
+    position: Position = field(default_factory=Position)
     body: bytes | None = None
     progress: bytes | None = None
     cells: dict[Cell, bytes] = field(default_factory=dict)
     starts: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     segments: dict[str, bytes] = field(default_factory=dict)
     outbox: dict[int, bytes] = field(default_factory=dict)
+
+    def head(self) -> Head:
+        """What stands here."""
+        return Head(self.sequence, self.body, self.token, self.epoch, self.commit, self.position)
 
 
 class MemoryStore:
@@ -35,22 +42,24 @@ class MemoryStore:
         """Empty."""
         self._shards: dict[str, _Shard] = {}
         self._starts: dict[str, dict[str, tuple[int, int]]] = {}
-        self._pins: dict[str, int] = {}
+        self._pins: dict[tuple[str, str], str] = {}
         self._references: dict[tuple[str, str], tuple[str, bytes]] = {}
 
     def _shard(self, name: str) -> _Shard:
         return self._shards.setdefault(name, _Shard())
 
-    def claim(self, shard: str, token: str) -> Head:
+    def claim(self, shard: str, token: str, least: int = 0) -> Head:
         """As the protocol says."""
         mine = self._shard(shard)
-        mine.token = token
-        return Head(mine.sequence, mine.body, token)
+        mine.token, mine.epoch = token, max(mine.epoch + 1, least)
+        return mine.head()
+
+    def go_on(self) -> None:
+        """As the protocol says: memory that restarts is gone."""
 
     def peek(self, shard: str) -> Head:
         """As the protocol says."""
-        mine = self._shard(shard)
-        return Head(mine.sequence, mine.body, mine.token)
+        return self._shard(shard).head()
 
     def commit(self, commit: Commit) -> Verdict:  # noqa: C901  # the steps of the script, in its order
         """As ``commit.lua`` does it."""
@@ -62,7 +71,7 @@ class MemoryStore:
         if mine.sequence != commit.sequence:
             return Verdict.CONFLICT
         mine.sequence, mine.commit = commit.sequence + 1, commit.commit_id
-        mine.body, mine.progress = commit.body, commit.progress
+        mine.body, mine.progress, mine.position = commit.body, commit.progress, commit.position
         for cell, data in commit.put:
             if cell not in mine.cells:
                 insort(mine.starts.setdefault(cell[:2], []), cell[2])
@@ -109,11 +118,20 @@ class MemoryStore:
 
     def pin_partitions(self, group: str, count: int) -> int:
         """As the protocol says."""
-        return self._pins.setdefault(group, count)
+        return int(self.pin(group, "partitions", str(count)))
+
+    def pin(self, group: str, name: str, value: str) -> str:
+        """As the protocol says."""
+        return self._pins.setdefault((group, name), value)
+
+    def unpin(self, group: str) -> None:
+        """As the protocol says."""
+        self._pins = {key: value for key, value in self._pins.items() if key[0] != group}
 
     def pinned_partitions(self, group: str) -> int | None:
         """As the protocol says."""
-        return self._pins.get(group)
+        found = self._pins.get((group, "partitions"))
+        return None if found is None else int(found)
 
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:
         """As the protocol says."""
@@ -126,7 +144,3 @@ class MemoryStore:
         """As the protocol says."""
         found = self._references.get((model, version))
         return found[1] if found else None
-
-    def run_id(self) -> str:
-        """Never changes: memory that restarts is gone."""
-        return "memory"

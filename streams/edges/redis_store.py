@@ -8,6 +8,7 @@ hashes; for all groups that share the Redis: ``references`` hashes.
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import RESTORE, ConnectionProblem, ReferenceMismatch, StateCorrupt
+from schemas.errors import RESTORE, ConnectionProblem, ReferenceMismatch, StateCorrupt, StoreRestarted
+from streams.engine.fence import Position
 from streams.engine.store import Commit, Head, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 """How long one command may take: longer than a Redis that rewrites its append-only file, shorter than a session time-out."""
 _PREFIX = "driftline:"
+_RUN_ID = re.compile(rb"run_id:(\w+)")
 
 
 def _number(data: bytes, where: str) -> int:
@@ -34,6 +37,30 @@ def _number(data: bytes, where: str) -> int:
         return int(data)
     except ValueError:
         raise StateCorrupt(f"{where}: {data[:40]!r} is no number", RESTORE) from None
+
+
+def _head(
+    shard: str,
+    sequence: bytes | None,
+    body: bytes | None,
+    token: bytes | None,
+    epoch: bytes | None,
+    commit: bytes | None,
+    journal: bytes | None,
+) -> Head:
+    where = f"{shard} head"
+    try:
+        position = Position(*map(int, journal.split(b":"))) if journal else Position()
+    except (ValueError, TypeError):
+        raise StateCorrupt(f"{where}: {journal!r} is no position in the journal", RESTORE) from None
+    return Head(
+        _number(sequence or b"0", where),
+        body,
+        (token or b"").decode("utf-8", "replace"),
+        _number(epoch or b"0", where),
+        (commit or b"").decode("utf-8", "replace"),
+        position,
+    )
 
 
 def _times(data: bytes, where: str) -> tuple[int, int]:
@@ -44,17 +71,23 @@ def _times(data: bytes, where: str) -> tuple[int, int]:
 
 
 _START = "start Redis, or correct redis.url in monitor.yaml"
-_REMEDIES = (
-    (redis.exceptions.OutOfMemoryError, "give Redis more memory (maxmemory)"),
-    (redis.exceptions.NoPermissionError, "give the user of redis.url the right to do it"),
+_REMEDIES = (  # by text, because an error inside a script has no type of its own
+    (re.compile(r"\bOOM\b"), "give Redis more memory (maxmemory)"),
+    (re.compile(r"\bREADONLY\b"), "this Redis is a replica: point redis.url in monitor.yaml to the master"),
+    (re.compile(r"\bNOPERM\b"), "give the user of redis.url the right to do it"),
+    (re.compile(r"\bLOADING\b|\bBUSY\b"), "wait: Redis is there, and busy with something else"),
 )
+
+
+class _Restarted(redis.exceptions.ConnectionError):
+    """A new connection leads to another life of Redis than the first one did."""
 
 
 class RedisStore:
     """The store on one Redis.
 
-    Every method raises ConnectionProblem when Redis does not answer as it should, and StateCorrupt when it holds what
-    driftline never wrote.
+    Every method raises ConnectionProblem when Redis does not answer as it should, StateCorrupt when it holds what driftline never
+    wrote, and StoreRestarted when Redis is in another life than at our first connection, until ``go_on``.
     """
 
     def __init__(self, url: str) -> None:
@@ -62,20 +95,42 @@ class RedisStore:
         self._url = url
         # Retrying inside the client would hide how long Redis has been away; the worker retries, with metrics.
         self._redis: Any = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            redis_connect_func=self._greet,
         )
-        script = files("streams.edges").joinpath("commit.lua").read_text()
-        self._script = self._redis.register_script(script)
+        self._life = b""
+        edges = files("streams.edges")
+        self._commit = self._redis.register_script(edges.joinpath("commit.lua").read_text())
+        self._claim = self._redis.register_script(edges.joinpath("claim.lua").read_text())
+
+    def _greet(self, connection: Any) -> None:  # noqa: ANN401  # untyped client
+        """Look at every new connection, before anything is sent on it: a Redis that was restarted may have gone back (R3)."""
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        life = _RUN_ID.findall(connection.read_response())[0]
+        self._life = self._life or life
+        if self._life != life:
+            raise _Restarted("Redis was restarted")
+
+    def go_on(self) -> None:
+        """As the protocol says."""
+        self._life = b""
 
     def _ask(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever Redis answers
         try:
             return call()
+        except _Restarted as error:
+            what = "Redis was restarted, and may have lost its last second"
+            raise StoreRestarted(what, "nothing: this worker claims its state again") from error
         except redis.RedisError as error:
             if "WRONGTYPE" in str(error):  # waiting would not mend it
                 raise StateCorrupt(f"Redis holds something else under a key of driftline: {error}", RESTORE) from error
             where = self._redis.connection_pool.connection_kwargs
             what = f"Redis at {where.get('host', 'a socket')}:{where.get('port', '')} did not do what it was asked: {error}"
-            remedy = next((r for kind, r in _REMEDIES if isinstance(error, kind)), _START)
+            remedy = next((r for sign, r in _REMEDIES if sign.search(str(error))), _START)
             raise ConnectionProblem(what, remedy) from error
 
     @staticmethod
@@ -100,23 +155,17 @@ class RedisStore:
             return limit, "maxmemory"
         return int(memory["total_system_memory"]), "all memory of Redis' machine"
 
-    def claim(self, shard: str, token: str) -> Head:
-        """Set the token and read the head in one transaction."""
-
-        def call() -> list[Any]:
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hset(self._key(shard, "head"), "token", token)
-            pipe.hmget(self._key(shard, "head"), "sequence", "body")
-            result: list[Any] = pipe.execute()
-            return result
-
-        sequence, body = self._ask(call)[1]
-        return Head(_number(sequence or b"0", f"{shard} head"), body, token)
+    def claim(self, shard: str, token: str, least: int = 0) -> Head:
+        """Run the script, which sets the token and reads the head."""
+        sequence, body, commit, journal, epoch = self._ask(
+            lambda: self._claim(keys=[self._key(shard, "head")], args=[token, least])
+        )
+        return _head(shard, sequence, body, token.encode(), epoch, commit, journal)
 
     def peek(self, shard: str) -> Head:
         """Read the head."""
-        found = self._ask(lambda: self._redis.hmget(self._key(shard, "head"), "sequence", "body", "token"))
-        return Head(_number(found[0] or b"0", f"{shard} head"), found[1], (found[2] or b"").decode())
+        names = ("sequence", "body", "token", "epoch", "commit", "journal")
+        return _head(shard, *self._ask(lambda: self._redis.hmget(self._key(shard, "head"), names)))
 
     def commit(self, commit: Commit) -> Verdict:
         """Run the script; the order of operations is that of the fields of ``Commit``."""
@@ -130,7 +179,14 @@ class RedisStore:
                 index[key] = len(keys)
             return index[key]
 
-        args: list[Any] = [commit.token, commit.sequence, commit.commit_id, commit.body, commit.progress]
+        args: list[Any] = [
+            commit.token,
+            commit.sequence,
+            commit.commit_id,
+            commit.body,
+            commit.progress,
+            str(commit.position),
+        ]
         for (kind, model, start), data in commit.put:
             args += ["P", at("cell", kind, model, start), at("cells", kind, model), start, data]
         for kind, model, start in commit.drop:
@@ -143,7 +199,7 @@ class RedisStore:
             args += ["O", sequence, data]
         for sequence in commit.acknowledged:
             args += ["K", sequence]
-        answer = self._ask(lambda: self._script(keys=keys, args=args))
+        answer = self._ask(lambda: self._commit(keys=keys, args=args))
         return Verdict(answer.decode())
 
     def starts(self, shard: str, kind: str, model: str, first: int, last: int) -> list[int]:
@@ -219,15 +275,23 @@ class RedisStore:
 
     def pin_partitions(self, group: str, count: int) -> int:
         """Set if absent, then read."""
+        return _number(self.pin(group, "partitions", str(count)).encode(), self._key(group, "pins"))
+
+    def pin(self, group: str, name: str, value: str) -> str:
+        """Set if absent, then read."""
         key = self._key(group, "pins")
 
         def call() -> Any:  # noqa: ANN401  # whatever Redis answers
             pipe = self._redis.pipeline(transaction=True)
-            pipe.hsetnx(key, "partitions", count)
-            pipe.hget(key, "partitions")
+            pipe.hsetnx(key, name, value)
+            pipe.hget(key, name)
             return pipe.execute()[1]
 
-        return _number(self._ask(call), key)
+        return str(self._ask(call).decode("utf-8", "replace"))
+
+    def unpin(self, group: str) -> None:
+        """Delete the hash."""
+        self._ask(lambda: self._redis.delete(self._key(group, "pins")))
 
     def pinned_partitions(self, group: str) -> int | None:
         """Read the pin."""
@@ -256,7 +320,3 @@ class RedisStore:
             return None
         data: bytes | None = self._ask(lambda: self._redis.hget(self._key("references", "content"), found))
         return data
-
-    def run_id(self) -> str:
-        """Redis's own run id."""
-        return str(self._ask(lambda: self._redis.info("server"))["run_id"])

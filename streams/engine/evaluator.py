@@ -17,7 +17,9 @@ import orjson
 from schemas.alerts import Evidence
 from schemas.config import ModelConfig
 from schemas.control import Approve, Command, RetrainFailed, RetrainStarted, RetrainSucceeded
+from schemas.errors import RESTORE, StateMissing
 from schemas.identifiers import StreamKey, model_tag
+from schemas.times import rfc3339
 from streams.engine import (
     announce,
     drift_family,
@@ -115,6 +117,7 @@ class Evaluator:
         at = frontier(self.model.name, progress)
         if at is None:
             return False
+        self._refuse_deleted(progress)
         model, cursors = self.model, self.head.cursors
         if cursors.drift == UNSET:
             # The first window is final only when the watermark has passed it: before that an earlier one may still appear.
@@ -129,9 +132,19 @@ class Evaluator:
             more |= self._performance(store, at, limit.performance if limit else -NEVER)
             more |= self._final(store, at, limit.final if limit else -NEVER)
             more |= self._sequential(store, at, limit.sequential if limit else -NEVER)
-            self._retrain(at, limit)
+            self._retrain(store, at, limit)
         self._forget(store)
         return more
+
+    def _refuse_deleted(self, progress: Sequence[Progress | None]) -> None:
+        """Raise StateMissing when a task has deleted what we have not read: then it is our shard that went back (R11)."""
+        c = self.head.cursors
+        for shard, found in zip(self.shards, progress, strict=True):
+            for kind, read in ((FEATURES, c.drift), (ARRIVALS, c.sequential), (PERFORMANCE, c.final)):
+                deleted = found.dropped.get(f"{kind} {self.model.name}", 0) if found is not None else 0
+                if deleted > max(read, 0):
+                    what = f"{self.shard}: read up to {rfc3339(max(read, 0))}, and {shard} has deleted {kind} up to {rfc3339(deleted)}"
+                    raise StateMissing(what, RESTORE)
 
     # -- families -----------------------------------------------------------------------------------------------------
 
@@ -275,7 +288,7 @@ class Evaluator:
             head.cursors.sequential = max(head.cursors.sequential, window.end)
             self.changed = True
 
-    def _retrain(self, at: Frontier, limit: Cursors | None) -> None:
+    def _retrain(self, store: Store, at: Frontier, limit: Cursors | None) -> None:
         """Let the policy see everything that all families it listens to have decided."""
         config = self.model.config
         if not isinstance(config, ModelConfig) or config.retrain is None or at.labels == NEVER:
@@ -286,7 +299,12 @@ class Evaluator:
             through.append(self._through["performance"] + self.model.maturity)
         # Whole windows: what a request names is read from windows, and one half read would give its id two payloads (P3).
         passed = min(through) // self.model.window * self.model.window
-        least = limit.retrain if limit is not None and self.reached(limit) else passed
+        least = passed
+        if limit is not None and self.reached(limit):
+            # The policy was that far, and so were the labels, also where there were no outcomes.
+            least = limit.retrain
+            self._through["sequential"] = max(self._through["sequential"], least)
+            self._remember_labels(store)
         self._publish_requests(retrain.advance(self.head.policy, self.model, least))
         if self.head.policy.through > self.head.cursors.retrain:
             self.head.cursors.retrain = self.head.policy.through
@@ -398,6 +416,9 @@ class Evaluator:
         if limit <= since:
             return since
         name = self.model.name
+        # Also what was put since the last commit: which windows are kept must not depend on where commits fall (P2).
+        for cell in [c for c in self._put if c[0] == kind and c[2] < limit]:
+            del self._put[cell]
         self._drop.extend((kind, name, at) for at in store.starts(self.shard, kind, name, 0, limit))
         return limit
 

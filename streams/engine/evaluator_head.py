@@ -30,6 +30,10 @@ class Cursors(msgspec.Struct, array_like=True):
     final: int = UNSET
     """Of revision 2 of performance, a horizon behind."""
 
+    def numbers(self) -> tuple[int, int, int, int, int]:
+        """The cursors as the journal has them."""
+        return self.drift, self.performance, self.sequential, self.retrain, self.final
+
 
 class EvaluatorHead(msgspec.Struct):
     """The state of an evaluator."""

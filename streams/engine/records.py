@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,6 +55,13 @@ class RecordBatch:
         begin = [0, *cuts.tolist()]
         end = [*cuts.tolist(), len(self)]
         return [(int(self.partition[a]), a, b) for a, b in zip(begin, end, strict=True)]
+
+    def without(self, places: Collection[tuple[str, int]]) -> list[RecordBatch]:
+        """The batch without the records of some (topic, partition) pairs, in one part for each partition that is left."""
+        gone = {partition for topic, partition in places if topic == self.topic}
+        if not gone:
+            return [self]
+        return [self.part(first, last) for partition, first, last in self.partitions() if partition not in gone]
 
     def part(self, first: int, last: int) -> RecordBatch:
         """The rows first..last-1 as a batch of their own (views, no copy of the arrays)."""

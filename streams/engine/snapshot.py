@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAGIC = b"drft"
-VERSION = 2
-"""1 was before two horizons became one, and before segments (0.2)."""
+VERSION = 3
+"""1 was before two horizons became one and before segments (0.2), 2 before the journal came first (0.3)."""
 _HEAD = struct.Struct("<4sH4sI")
 T = TypeVar("T")
 

@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from streams.engine.fence import Position
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -26,7 +28,8 @@ Cell = tuple[str, str, int]
 class Commit:
     """Everything one shard writes at once. The order within does not matter: all of it happens, or nothing.
 
-    ``body`` is the whole small state; ``progress`` what other shards read of it. ``put``/``drop`` are whole cells;
+    ``body`` is the whole small state; ``progress`` what other shards read of it; ``position`` how far it has obeyed the journal.
+    ``put``/``drop`` are whole cells;
     ``append``/``cut`` are segments of the join log; ``outbox`` adds events by sequence, ``acknowledged`` takes them out.
     """
 
@@ -36,6 +39,7 @@ class Commit:
     commit_id: str
     body: bytes
     progress: bytes
+    position: Position = field(default_factory=Position)
     put: list[tuple[Cell, bytes]] = field(default_factory=list)
     drop: list[Cell] = field(default_factory=list)
     append: list[tuple[str, bytes]] = field(default_factory=list)
@@ -54,18 +58,34 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A shard as it was found; ``body`` None means that nothing was ever committed. ``token`` is the owner's."""
+    """A shard as it was found; ``body`` None means that nothing was ever committed.
+
+    ``token`` and ``epoch`` are the owner's, ``commit`` is the id of the last commit, ``position`` how far that had obeyed the journal.
+    """
 
     sequence: int
     body: bytes | None
     token: str = ""
+    epoch: int = 0
+    commit: str = ""
+    position: Position = field(default_factory=Position)
 
 
 class Store(Protocol):
-    """State, shard by shard. Every method may raise ConnectionProblem; none changes a shard without its token."""
+    """State, shard by shard. None changes a shard without its token.
 
-    def claim(self, shard: str, token: str) -> Head:
-        """Make the token the shard's owner, whoever held it before, and return what stands there."""
+    Every method may raise ConnectionProblem, and StoreRestarted when the store may have gone back since we began.
+    """
+
+    def claim(self, shard: str, token: str, least: int = 0) -> Head:
+        """Make the token the shard's owner, whoever held it before, and return what stands there.
+
+        The owner's epoch rises by one, or to ``least`` if that is more.
+        """
+        ...
+
+    def go_on(self) -> None:
+        """Work with a store that was restarted: everything that is owned must be claimed again."""
         ...
 
     def peek(self, shard: str) -> Head:
@@ -108,6 +128,14 @@ class Store(Protocol):
         """Pin the number of partitions of a group unless it is pinned; returns the pinned number."""
         ...
 
+    def pin(self, group: str, name: str, value: str) -> str:
+        """Pin something of a group under a name unless it is pinned; returns what is pinned."""
+        ...
+
+    def unpin(self, group: str) -> None:
+        """Forget everything that is pinned of a group, the number of partitions included."""
+        ...
+
     def pinned_partitions(self, group: str) -> int | None:
         """The pinned number of partitions of a group, None when no worker has ever pinned one."""
         ...
@@ -121,8 +149,4 @@ class Store(Protocol):
 
     def reference(self, model: str, version: str) -> bytes | None:
         """The reference of a model's version, None when none was published."""
-        ...
-
-    def run_id(self) -> str:
-        """Changes when the store was restarted and may have lost its last second."""
         ...

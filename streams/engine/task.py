@@ -34,11 +34,10 @@ from streams.engine.task_head import HEAD, Progress, head_of
 from streams.engine.task_streams import TaskStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from schemas.outbox import OutboxEvent
     from streams.engine.plan import Model, Plan
     from streams.engine.store import Cell, Commit
     from streams.engine.task_head import ModelClock
@@ -68,12 +67,12 @@ class Task:
         self.offsets = dict.fromkeys(self.topics, 0)
         self.record_time = dict.fromkeys(self.topics, NEVER)
         self.ledger: dict[str, Counter[str]] = {topic: Counter() for topic in self.topics}
-        self.journal = 0
         self.watermark, self.heard = np.full(n, NEVER), np.full(n, NEVER)
         self.label_clock, self.label_heard = np.full(n + 1, NEVER), np.full(n + 1, NEVER)
         self.borrowed, self.label_borrowed = np.zeros(n, np.uint8), np.zeros(n + 1, np.uint8)
         self.begun: dict[int, tuple[int, int]] = {}
         self.parked: dict[str, ModelClock] = {}  # of models that are not configured now, so that they can come back
+        self.parked_open: dict[str, dict[str, tuple[int, int]]] = {}
         self.first = np.full(n, -NEVER)
         self.unknown_features = np.zeros(n, np.int64)
         self.streams = TaskStreams(plan)
@@ -84,7 +83,10 @@ class Task:
             PERFORMANCE: cells.Cells(lambda m, _s: models[m].performance_width),
             LABELS: cells.Cells(lambda _m, _s: HEADER),
         }
-        self.entries: list[tuple[int, OutboxEvent]] = []
+        self.closed: Counter[tuple[str, str]] = Counter()
+        """How many cells of a (kind, model) stand in the store that can change no more."""
+        self.dropped: dict[tuple[str, str], int] = {}
+        """Closed cells of a (kind, model) that start before this are deleted, because every reader has passed them (R12)."""
         self._dropped: list[Cell] = []
         self._closing: list[tuple[str, int, int]] = []
         self._pane = np.array([m.pane for m in models], np.int64)
@@ -407,11 +409,6 @@ class Task:
             crossed |= bool((panes[1] > panes[0]).any())
         return crossed
 
-    def next_journal_number(self) -> int:
-        """The number of the next journal entry of this task."""
-        self.journal += 1
-        return self.journal
-
     def starts_to_declare(self, declared: Mapping[str, tuple[int, int]]) -> list[tuple[str, int, int]]:
         """Models that this task has seen and nobody has declared: (name, event time, record time)."""
         models = self.plan.models
@@ -430,7 +427,6 @@ class Task:
             commit.append.append((segment, b"".join(blocks)))
         commit.cut.extend(self.join.cut)
         commit.drop.extend(self._dropped)
-        commit.outbox.extend((number, snapshot.pack(b"outb", event)) for number, event in self.entries)
         commit.body = snapshot.pack(HEAD, head_of(self))
         commit.progress = snapshot.pack(b"prog", self.progress())
 
@@ -439,8 +435,16 @@ class Task:
         if len(self.topics) > 1:
             self.join.age(*self.times(), self._pane + self.lateness)
 
-    def committed(self) -> list[tuple[int, OutboxEvent]]:
-        """The staged commit is done: forget what it made final; returns the journal entries that may be published now."""
+    def will_stand(self) -> Counter[tuple[str, str]]:
+        """``closed`` as it is after the commit that is being staged."""
+        found = self.closed.copy()
+        found.update((kind, self.name_of(m)) for kind, m, _ in self._closing)
+        found.subtract((kind, model) for kind, model, _ in self._dropped)
+        return found
+
+    def committed(self) -> None:
+        """The staged commit is done: forget what it made final."""
+        self.closed = self.will_stand()
         for kind, m, at in self._closing:
             self.open[kind].close(m, at)
         self._closing.clear()
@@ -448,12 +452,11 @@ class Task:
             group.changed.clear()
         self.join.logged()
         self._dropped.clear()
-        entries, self.entries = self.entries, []
-        return entries
 
-    def drop(self, kind: str, model: str, start: int) -> None:
-        """Remove a closed cell with the next commit: every reader has passed it (R12)."""
-        self._dropped.append((kind, model, start))
+    def drop(self, kind: str, model: str, starts: Sequence[int], before: int) -> None:
+        """Remove closed cells, all that start before ``before``, with the next commit: every reader has passed them (R12)."""
+        self._dropped.extend((kind, model, start) for start in starts)
+        self.dropped[kind, model] = before
 
     def _cell(self, kind: str, m: int, at: int) -> bytes:
         if kind == LABELS:
@@ -485,4 +488,5 @@ class Task:
                 if watermark[m.index] != NEVER
             },
             self.join.waiting,
+            {f"{kind} {model}": before for (kind, model), before in self.dropped.items()},
         )

@@ -10,6 +10,8 @@ import msgspec
 from streams.engine.kernels.clock import NEVER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streams.engine.task import Task
 
 HEAD = b"task"
@@ -40,7 +42,8 @@ class TaskHead(msgspec.Struct):
 
     ``truths`` are the words of labels that have a code in the join, in order, each with 1 where it is a number.
     ``segments`` and ``open`` say what else must be there (P5): the join log's segments with their bytes, and of each kind of cell
-    and model how early the earliest open cell starts and how many there are.
+    and model how early the earliest open cell starts, how many are open, and how many are closed. ``dropped`` says before which start
+    closed cells are deleted.
     """
 
     offsets: dict[str, int]
@@ -50,9 +53,10 @@ class TaskHead(msgspec.Struct):
     any_heard: int
     ledger: dict[str, dict[str, int]]
     truths: list[tuple[int, int]]
-    journal: int
     segments: dict[str, int]
     open: dict[str, dict[str, tuple[int, int]]]
+    closed: dict[str, dict[str, int]]
+    dropped: dict[str, dict[str, int]]
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -60,6 +64,8 @@ class Progress(msgspec.Struct, array_like=True):
 
     models: dict[str, tuple[int, int, int]]
     waiting: int = 0
+    dropped: dict[str, int] = {}
+    """By "kind model": closed cells that start before this are deleted."""
 
 
 def head_of(task: Task) -> TaskHead:
@@ -92,15 +98,26 @@ def head_of(task: Task) -> TaskHead:
         int(task.label_heard[-1]),
         ledger,
         task.join.coded(),
-        task.journal,
         dict(sorted((task.join.parked | task.join.segments).items())),
         _open_cells(task),
+        _by_kind(task.will_stand()),
+        _by_kind(task.dropped),
     )
+
+
+def _by_kind(found: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (kind, model), number in sorted(found.items()):
+        nested.setdefault(kind, {})[model] = number
+    return nested
 
 
 def _open_cells(task: Task) -> dict[str, dict[str, tuple[int, int]]]:
     """What stays open once the ripe cells are closed: they are a prefix, so all that start later are open."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, open_ in task.parked_open.items():
+        for kind, extent in open_.items():
+            found.setdefault(kind, {})[name] = extent
     for kind, final in task.final_before().items():
         group = task.open[kind]
         gone = Counter(m for m, _ in group.ripe(final))

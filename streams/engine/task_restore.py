@@ -35,12 +35,14 @@ def restore(
     head = snapshot.unpack(HEAD, body, TaskHead, f"{shard} head")
     task.offsets.update({t: o for t, o in head.offsets.items() if t in task.offsets})
     task.record_time.update({t: o for t, o in head.record_time.items() if t in task.record_time})
-    task.journal = head.journal
+    task.closed.update({(kind, name): n for kind, by_model in head.closed.items() for name, n in by_model.items()})
+    task.dropped = {(kind, name): at for kind, by_model in head.dropped.items() for name, at in by_model.items()}
     task.label_clock[-1], task.label_heard[-1] = head.any_clock, head.any_heard
     for name, clock in head.models.items():
         model = plan.by_name.get(name)
         if model is None:
             task.parked[name] = clock  # no longer configured: it stays as it is, and goes on when it is put back
+            task.parked_open[name] = {kind: found[name] for kind, found in head.open.items() if name in found}
             continue
         model.refuse_other_times(clock.times, f"{shard} head")
         if clock.classes != model.classes:
@@ -98,10 +100,20 @@ def _check_complete(head: TaskHead, task: Task, store: Store) -> None:
             raise StateMissing(what, RESTORE)
     for kind, by_model in head.open.items():
         for name, (first, count) in by_model.items():
+            if name in task.parked:
+                continue
             found = len(store.starts(task.shard, kind, name, first, 1 << 62))
             if found != count:
                 what = f"{task.shard} {kind} of {name}: {count} open panes were committed, {found} are there"
                 raise StateMissing(what, RESTORE)
+    for (kind, name), count in task.closed.items():
+        if name in task.parked:
+            continue
+        first, _ = head.open.get(kind, {}).get(name, (1 << 62, 0))
+        found = len(store.starts(task.shard, kind, name, 0, first))
+        if found != count:
+            what = f"{task.shard} {kind} of {name}: {count} closed panes were committed, {found} are there"
+            raise StateMissing(what, RESTORE)
 
 
 def _load_open(task: Task, store: Store) -> None:

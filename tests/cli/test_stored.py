@@ -12,6 +12,7 @@ from schemas.config import Config, load
 from schemas.errors import RetryLater, StateMissing
 from streams.cli.status import _delay, _labels
 from streams.digest import digest
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.edges.redis_store import RedisStore
@@ -28,7 +29,8 @@ def worked(config: Config, store: Store) -> Host:
     """A host that has read the story into two tasks and committed everything."""
     book = ReferenceBook(config, store)
     counts = {"predictions": 2}
-    host = Host(config, plans(config), counts, store, MemoryPublisher(), book, time.monotonic, lambda: "")
+    outside = (store, MemoryPublisher(), MemoryJournal(), book)
+    host = Host(config, plans(config), counts, *outside, time.monotonic, lambda: "")
     for partition in range(2):
         host.claim("predictions", partition)
     for topic, events in (("predictions", story.predictions()), ("labels", story.labels(shift=0))):

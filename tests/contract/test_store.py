@@ -10,9 +10,10 @@ import pytest
 import redis
 
 from schemas.errors import CommitConflict, ConnectionProblem, OwnershipLost, ReferenceMismatch, StateCorrupt
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_store import MemoryStore
 from streams.edges.redis_store import RedisStore
-from streams.engine.shard import Shard
+from streams.engine.shard import Shard, claim
 from streams.engine.store import ARRIVALS, FEATURES, Cell, Commit, Store, Verdict
 
 if TYPE_CHECKING:
@@ -237,18 +238,20 @@ def test_the_reference_of_a_version_never_changes(watched: Watched) -> None:
     )
 
 
-def test_the_run_id_stays_while_the_store_runs(store: Store) -> None:
-    assert store.run_id() == store.run_id() != ""
+def held(store: Any, journal: MemoryJournal, token: str) -> Shard:  # noqa: ANN401  # what a shard asks of a store
+    """The shard, claimed."""
+    return claim(store, journal, [SHARD], lambda: token)[SHARD]
 
 
 def test_a_shard_of_ours_loses_conflicts_and_goes_on(store: Store) -> None:
     def stage(change: Commit) -> None:
         change.body = b"staged"
 
-    mine = Shard(store, SHARD, "me")
+    log = MemoryJournal()
+    mine = held(store, log, "me")
     mine.commit(stage)
     mine.commit(stage)
-    yours = Shard(store, SHARD, "you")
+    yours = held(store, log, "you")
     assert yours.body == b"staged"
     with pytest.raises(OwnershipLost):
         mine.commit(stage)
@@ -265,9 +268,9 @@ class Flaky:
         """``done``: the commit happens, and only its reply is lost."""
         self._store, self._done, self.broken = store, done, True
 
-    def claim(self, shard: str, token: str) -> Any:  # noqa: ANN401  # as the store
+    def claim(self, shard: str, token: str, least: int = 0) -> Any:  # noqa: ANN401  # as the store
         """As the store."""
-        return self._store.claim(shard, token)
+        return self._store.claim(shard, token, least)
 
     def commit(self, change: Commit) -> Verdict:
         """Fail once."""
@@ -288,7 +291,7 @@ def test_a_commit_in_doubt_is_sent_again_as_it_was_and_counts_once(store: Store,
         change.append.append(("p:m:1", b"once"))
         change.outbox.append((len(staged), b"event"))
 
-    shard = Shard(Flaky(store, done=done), SHARD, "me")  # type: ignore[arg-type]  # only what a shard asks of a store
+    shard = held(Flaky(store, done=done), MemoryJournal(), "me")
     with pytest.raises(ConnectionProblem):
         shard.commit(stage)
     assert shard.in_doubt

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from schemas.journal import to_event
 from schemas.outbox import payload
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine.records import batch_of
@@ -33,8 +35,9 @@ class Deployment:
         store = MemoryStore()
         book = ReferenceBook(config, store)
         groups = {"predictions": story.PARTITIONS, "features": story.PARTITIONS}
-        args = (config, plans(config), groups, store, self.publisher, book, lambda: self.now, lambda: "")
-        self.host = Host(*args)
+        self.journal = MemoryJournal()
+        outside = (store, self.publisher, self.journal, book)
+        self.host = Host(config, plans(config), groups, *outside, lambda: self.now, lambda: "")
         for group in groups:
             for partition in range(story.PARTITIONS):
                 self.host.claim(group, partition)
@@ -61,8 +64,8 @@ class Deployment:
 
     def log(self, inputs: dict[tuple[str, int], list[Record]]) -> list[Record]:
         """The inputs and the journal."""
-        journal = [e for e in self.publisher.events if e.topic == self.config.topics.journal]
-        entries = [Record(e.topic, 0, i, 0, e.key, e.value) for i, e in enumerate(journal)]
+        said = [to_event(record, self.config.topics.journal) for record in self.journal.records]
+        entries = [Record(e.topic, 0, i, 0, e.key, e.value) for i, e in enumerate(said)]
         return [*(r for records in inputs.values() for r in records), *entries]
 
     def alerts(self) -> list[OutboxEvent]:

@@ -11,6 +11,7 @@ from detectors.reference import Reference
 from schemas.config import ModelConfig
 from schemas.errors import DeadLetterReason as Reason
 from schemas.errors import ReferenceMismatch
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine.plan import compile_plan
@@ -70,7 +71,7 @@ def host(tmp_path: Path, publisher: MemoryPublisher) -> Host:
     config, store = story.config(tmp_path), MemoryStore()
     book = ReferenceBook(config, store)
     groups = {"predictions": 1, "features": 1}
-    made = Host(config, plans(config), groups, store, publisher, book, lambda: 0.0, lambda: "")
+    made = Host(config, plans(config), groups, store, publisher, MemoryJournal(), book, lambda: 0.0, lambda: "")
     made.claim("predictions", 0)
     return made
 

@@ -17,6 +17,7 @@ from detectors.reference import Reference
 from schemas.config import ModelConfig
 from schemas.errors import DeadLetterReason
 from schemas.identifiers import segment_text, segment_values
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_store import MemoryStore
 from streams.engine import cells, snapshot
 from streams.engine.decode import LabelDecoder, PredictionDecoder
@@ -25,7 +26,7 @@ from streams.engine.plan import Plan, compile_plan
 from streams.engine.records import batch_of
 from streams.engine.segments import Segments, segments_of
 from streams.engine.shape import HEADER
-from streams.engine.shard import Shard
+from streams.engine.shard import claim
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.task import Task
 from streams.engine.task_restore import restore
@@ -71,14 +72,14 @@ class Run:
 
     def __init__(self, make: Any, store: MemoryStore | None = None) -> None:  # noqa: ANN401  # a plan's maker
         """Nothing read yet."""
-        self.make, self.store = make, store or MemoryStore()
+        self.make, self.store, self.journal = make, store or MemoryStore(), MemoryJournal()
         self.start()
 
     def start(self) -> None:
         """Claim the shard and load what was committed."""
         made = self.make()
         self.decoder, self.labels = PredictionDecoder(made, "predictions"), LabelDecoder(made)
-        self.shard = Shard(self.store, SHARD, "token")
+        self.shard = claim(self.store, self.journal, [SHARD], lambda: "token")[SHARD]
         body = self.shard.body
         self.task = (
             Task(made, SHARD, "predictions", "labels")

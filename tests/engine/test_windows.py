@@ -9,6 +9,7 @@ import pytest
 
 from schemas.errors import StateMismatch, StateMissing
 from schemas.identifiers import StreamKey
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine import cells, snapshot
@@ -121,7 +122,8 @@ def test_a_partition_that_never_saw_the_model_holds_every_window_back_until_its_
     now = [0.0]
     book = ReferenceBook(config, store)
     groups = {"predictions": 2, "features": 2}
-    host = Host(config, plans(config), groups, store, MemoryPublisher(), book, lambda: now[0], lambda: "")
+    outside = (store, MemoryPublisher(), MemoryJournal(), book)
+    host = Host(config, plans(config), groups, *outside, lambda: now[0], lambda: "")
     for partition in range(2):
         host.claim("predictions", partition)
     inputs = story.records(1, 900)

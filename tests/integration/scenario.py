@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from detectors.reference import Reference
 from schemas import config as configuration
 from schemas.config import Config
-from streams.host import Host
+from streams.stored import StoredState
 
 BEGIN = 1_767_225_600_000
 """2026-01-01T00:00:00Z"""
@@ -165,10 +165,10 @@ def send(producer: Producer, topic: str, key: str, value: bytes, at: int) -> Non
             return
 
 
-def counted(host: Host) -> dict[str, dict[str, int]]:
+def counted(state: StoredState) -> dict[str, dict[str, int]]:
     """The ledgers of all tasks, added up by half (labels also: waiting)."""
     total: dict[str, dict[str, int]] = {"predictions": {}, "labels": {}}
-    for owned in host.tasks.values():
+    for owned in state.tasks.values():
         for half, topic in zip(("predictions", "labels"), owned.task.topics, strict=True):
             for outcome, count in owned.task.outcomes()[topic].items():
                 total[half][outcome] = total[half].get(outcome, 0) + count

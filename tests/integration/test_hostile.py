@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -18,10 +19,12 @@ from confluent_kafka import KafkaError
 
 from detectors.reference import Reference
 from schemas.config import Config
-from schemas.errors import ConfigError, ConnectionProblem, StateCorrupt, StateMismatch, StateMissing, TopicMissing
-from schemas.journal import ClockEntry
+from schemas.errors import ConfigError, ConnectionProblem, PermissionMissing, StateCorrupt, StateMismatch, StateMissing
+from schemas.identifiers import task_tag
+from schemas.journal import ClockEntry, Entries
 from streams import logfile
 from streams.edges.kafka_log import KafkaLog
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.edges.redis_store import RedisStore
@@ -42,6 +45,11 @@ def event(name: str, **changes: Any) -> bytes:  # noqa: ANN401  # JSON
     return json.dumps(sound | {"score": 0.9, "features": {"a": 1.0, "c": "de"}} | changes).encode()
 
 
+SOMEONE = "a worker"
+JOURNALS: WeakKeyDictionary[MemoryStore, MemoryJournal] = WeakKeyDictionary()
+"""A store and its journal belong together, however many hosts come and go."""
+
+
 def own(config: Config, store: MemoryStore, publisher: MemoryPublisher | None = None) -> Host:
     """A host that owns the one partition of predictions."""
     groups = {"predictions": 1, "features": 1}
@@ -51,6 +59,7 @@ def own(config: Config, store: MemoryStore, publisher: MemoryPublisher | None = 
         groups,
         store,
         publisher or MemoryPublisher(),
+        JOURNALS.setdefault(store, MemoryJournal()),
         ReferenceBook(config, store),
         lambda: 0.0,
         str,
@@ -195,7 +204,7 @@ def test_an_evaluator_whose_head_is_gone_does_not_start_anew(tmp_path: Path) -> 
     evaluator = host.evaluators["predictions", "loans"].shard.name
     assert store.peek(evaluator).body is not None
     store._shards[evaluator].body = None  # noqa: SLF001  # as if the key had been lost
-    with pytest.raises(StateMissing, match="evaluator's head is gone"):
+    with pytest.raises(StateMissing, match="the journal knows of commits, and the store has no state"):
         own(config, store)
 
 
@@ -243,13 +252,13 @@ def test_records_that_come_with_an_error_are_handed_on_before_it_is_raised(monke
             return self._error
 
     monkeypatch.setattr("streams.edges.kafka_log.Message", Message)
-    gone = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    gone = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     polls = iter([[Message(4), Message(5), Message(-1, gone)], []])
-    log = KafkaLog.__new__(KafkaLog)  # no broker: only what stands between the client's answer and the batches
-    log._errors, log._consumer = [], SimpleNamespace(consume=lambda *_: next(polls))  # type: ignore[assignment]  # noqa: SLF001
+    log = KafkaLog({"bootstrap.servers": "127.0.0.1:1"}, "g", ["t"], lambda _: {}, print, print)
+    log._consumer = SimpleNamespace(consume=lambda *_: next(polls))  # type: ignore[assignment]  # noqa: SLF001
     [batch] = log.poll(10, 0)
     assert batch.offset.tolist() == [4, 5]
-    with pytest.raises(TopicMissing):
+    with pytest.raises(PermissionMissing):
         log.poll(10, 0)
 
 
@@ -308,7 +317,7 @@ def test_a_number_that_kafka_cannot_have_is_no_record(tmp_path: Path, change: di
         list(logfile.read(_dump(tmp_path / "d.jsonl", [_row(0) | change])))
 
 
-@pytest.mark.parametrize("value", ['{"entry":"nothing"}', "[[", ""])
+@pytest.mark.parametrize("value", ['{"record":"nothing"}', "[[", ""])
 def test_a_journal_record_that_is_none_is_named(tmp_path: Path, value: str) -> None:
     rows = [_row(7, "driftline.journal", value)]
     with pytest.raises(ConfigError, match=r"driftline\.journal/0, offset 7"):
@@ -316,8 +325,9 @@ def test_a_journal_record_that_is_none_is_named(tmp_path: Path, value: str) -> N
 
 
 def test_a_journal_of_topics_with_other_names_is_refused(tmp_path: Path) -> None:
-    entry = ClockEntry(task="t", group="predictions", partition=0, topic="old-name", time_ms=NOW, offsets={}, number=1)
-    rows = [_row(0), _row(0, "driftline.journal", msgspec.json.encode(entry).decode())]
+    entry = ClockEntry(topic="old-name", time_ms=NOW, offsets={})
+    said = Entries(shard=task_tag("driftline.predictions", 0), token=SOMEONE, epoch=1, number=0, entries=[entry])
+    rows = [_row(0), _row(0, "driftline.journal", msgspec.json.encode(said).decode())]
     with pytest.raises(ConfigError, match="old-name"):
         Replay(story.config(tmp_path), logfile.read(_dump(tmp_path / "d.jsonl", rows))).run()
 

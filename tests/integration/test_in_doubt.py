@@ -8,6 +8,7 @@ import pytest
 
 from schemas.errors import ConnectionProblem
 from schemas.identifiers import task_tag
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine.records import batch_of
@@ -52,7 +53,7 @@ def host_of(config: Config, store: MemoryStore) -> tuple[Host, MemoryPublisher]:
     publisher = MemoryPublisher()
     groups = {"predictions": story.PARTITIONS, "features": story.PARTITIONS}
     book = ReferenceBook(config, store)
-    host = Host(config, plans(config), groups, store, publisher, book, lambda: 0.0, str)
+    host = Host(config, plans(config), groups, store, publisher, MemoryJournal(), book, lambda: 0.0, str)
     for partition in range(story.PARTITIONS):
         host.claim("predictions", partition)
     return host, publisher
@@ -93,13 +94,13 @@ def test_a_model_starts_in_a_task_only_after_the_commit_in_doubt_is_settled(conf
         host.commit(owned)
     store.declare_start(host.state_group("predictions"), "loans", story.BEGIN, story.BEGIN)
     host.declare_starts("predictions")
-    assert owned.task.entries == []
+    assert owned.shard.journaled
 
     store.away = False
     host.commit(owned)
     assert publisher.events == []
     host.declare_starts("predictions")
-    assert len(owned.task.entries) == 1
+    assert not owned.shard.journaled
 
 
 def test_what_a_task_tells_the_outside_is_what_it_has_committed(config: Config) -> None:

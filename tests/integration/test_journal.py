@@ -54,13 +54,14 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 60) -> None:
 def entries(config: Config, kind: str) -> list[dict[str, object]]:
     """The journal's entries of one kind."""
     bootstrap = str(config.kafka["bootstrap.servers"])
-    return [e for _, v in workers.read(bootstrap, config.topics.journal) if (e := orjson.loads(v))["entry"] == kind]
+    records = [orjson.loads(value) for _, value in workers.read(bootstrap, config.topics.journal)]
+    return [e for r in records for e in r.get("entries", ()) if e["entry"] == kind]
 
 
 def replayed_alike(config: Config, folder: Path) -> None:
     """A replay of inputs and journal has the events, windows and state that the worker left."""
     bootstrap = str(config.kafka["bootstrap.servers"])
-    host = workers.take_over(config, PARTITIONS)
+    store, state = workers.left(config)
     dump(config, folder / "dump.jsonl")
     replay = Replay(config, logfile.read(folder / "dump.jsonl"))
     replay.run()
@@ -68,8 +69,8 @@ def replayed_alike(config: Config, folder: Path) -> None:
         bootstrap, config.topics.retrain
     )
     assert {e.event_id: payload(e.value) for e in replay.events} == live
-    assert list(replay.windows()) == list(window_records(host.store, host))
-    assert digest(replay.store, replay.host) == digest(host.store, host)
+    assert list(replay.windows()) == list(window_records(store, state))
+    assert digest(replay.store, replay.host) == digest(store, state)
 
 
 def test_a_window_closes_when_traffic_stops_and_a_replay_closes_it_at_the_same_place(

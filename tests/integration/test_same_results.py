@@ -62,15 +62,15 @@ def configure(
 
 def look(config: Config) -> Outcome:
     """Read back what the workers left."""
-    host = workers.take_over(config, PARTITIONS)
+    store, state = workers.left(config)
     bootstrap = str(config.kafka["bootstrap.servers"])
     return Outcome(
-        digest(host.store, host),
-        parts(host.store, host),
-        scenario.counted(host),
+        digest(store, state),
+        parts(store, state),
+        scenario.counted(state),
         workers.events_by_id(bootstrap, config.topics.alerts),
         workers.events_by_id(bootstrap, config.topics.retrain),
-        list(window_records(host.store, host)),
+        list(window_records(store, state)),
         config,
     )
 

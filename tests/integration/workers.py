@@ -16,14 +16,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.config import Config
+from schemas.errors import RetryLater
 from schemas.identifiers import model_tag, task_tag
 from schemas.outbox import payload
-from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.redis_store import RedisStore
 from streams.engine import snapshot
-from streams.engine.task_head import TaskHead
-from streams.host import Host
-from streams.references import ReferenceBook, plans
+from streams.engine.task_head import Progress, TaskHead
+from streams.stored import StoredState, read_state
 
 
 @contextlib.contextmanager
@@ -47,14 +46,14 @@ def worker(folder: Path, name: str = "worker") -> Iterator[subprocess.Popen[byte
 def forget_group(bootstrap: str, group: str) -> None:
     """Let Kafka forget a group's offsets, so that a run with an empty Redis is a first run and no lost state."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60  # a member that was killed is in its group for 45 s, unless it asked for less
     while True:
         try:
             admin.delete_consumer_groups([group])[group].result(timeout=10)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return
-            # a member that was killed stays in the group until its session times out; a new broker looks for its groups
+            # somebody who was killed is still a member; a new broker looks for its groups
             passing = {KafkaError.NON_EMPTY_GROUP, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR}
             if error.args[0].code() not in passing or time.monotonic() > deadline:
                 raise
@@ -142,30 +141,43 @@ def committed(config: Config, partitions: int) -> dict[tuple[str, int], int]:
     return found
 
 
+def at_rest(config: Config) -> bool:
+    """Whether nothing is left to decide or to publish; on a busy machine a decision may take seconds."""
+    store = RedisStore(config.redis.url)
+    try:
+        state = read_state(config, store)
+    except RetryLater:
+        return False
+    for (group, name), stored in state.evaluators.items():
+        shards = [task_tag(f"{config.group}.{group}", p) for p in range(len(stored.evaluator.shards))]
+        found = [
+            None if data is None else snapshot.unpack(b"prog", data, Progress, "a test")
+            for data in store.progress(shards)
+        ]
+        if (
+            store.outbox(model_tag(config.group, name))
+            or stored.evaluator.run(store, found)
+            or stored.evaluator.changed
+        ):
+            return False
+    return True
+
+
 def wait_until_read(config: Config, partitions: int, timeout_s: float = 90) -> None:
-    """Return when every record is committed and decided: offsets at the ends, and cursors that rest."""
+    """Return when every record is committed, decided and published."""
     bootstrap = str(config.kafka["bootstrap.servers"])
     topics = (config.topics.predictions, config.topics.labels)
     wanted = {(t, p): o for t in topics for p, o in ends(bootstrap, t, partitions).items()}
-    store, deadline = RedisStore(config.redis.url), time.monotonic() + timeout_s
-    shards = [model_tag(config.group, name) for name in config.models]
-    before: object = None
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if committed(config, partitions) == wanted:
-            now = (store.progress(shards), [store.outbox(s) for s in shards])
-            if now == before and not any(now[1]):
-                return
-            before = now
-        time.sleep(1.0)
+        if committed(config, partitions) == wanted and at_rest(config):
+            return
+        time.sleep(0.5)
     message = f"not read after {timeout_s} s: {committed(config, partitions)} of {wanted}"
     raise AssertionError(message)
 
 
-def take_over(config: Config, partitions: int) -> Host:
-    """A host in this process that owns everything, to look at what the workers left behind."""
+def left(config: Config) -> tuple[RedisStore, StoredState]:
+    """What the workers left behind."""
     store = RedisStore(config.redis.url)
-    args = (config, plans(config), {"predictions": partitions}, store, MemoryPublisher(), ReferenceBook(config, store))
-    host = Host(*args, time.monotonic, lambda: "")
-    for p in range(partitions):
-        host.claim("predictions", p)
-    return host
+    return store, read_state(config, store)

@@ -65,9 +65,14 @@ class Report:
 def monitor(logs: Sequence[Log], models: Mapping[str, Watched], future: int) -> Report:
     """Everything that the logs come to."""
     report = Report(*panes_of(logs, models, future))
+    decide(report, models)
+    return report
+
+
+def decide(report: Report, models: Mapping[str, Watched]) -> None:
+    """Add windows, events and requests to a report that has the counts of all partitions."""
     for model in models.values():
         _model(report, model)
-    return report
 
 
 def panes_of(logs: Sequence[Log], models: Mapping[str, Watched], future: int) -> tuple[list[Partition], list[Panes]]:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from detectors.reference import Reference
 from schemas.config import Labels, ModelConfig, Windows
 from streams.digest import HasEvaluator, HasTask, parts
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_store import MemoryStore
 from streams.engine import cells, snapshot
 from streams.engine.decode import LabelDecoder, PredictionDecoder
 from streams.engine.plan import Plan, compile_plan
 from streams.engine.records import batch_of
-from streams.engine.shard import Shard
+from streams.engine.shard import claim
 from streams.engine.store import EVERY, LABELS
 from streams.engine.task import Task
 from streams.engine.task_restore import restore
@@ -95,14 +96,14 @@ class Driver:
             "predictions": [(0, p.offset, p.record_time, prediction_bytes(p)) for p in predictions],
             "labels": [(0, x.offset, x.record_time, label_bytes(x)) for x in labels],
         }
-        self.store = MemoryStore()
+        self.store, self.journal = MemoryStore(), MemoryJournal()
         self.start()
 
     def start(self) -> None:
         """Claim the shard and load what was committed."""
         plan = new_plan()
         self.decoder, self.label_decoder = PredictionDecoder(plan, "predictions"), LabelDecoder(plan)
-        self.shard = Shard(self.store, SHARD, "token")
+        self.shard = claim(self.store, self.journal, [SHARD], lambda: "token")[SHARD]
         if self.shard.body is None:
             self.task = Task(plan, SHARD, "predictions", "labels")
         else:

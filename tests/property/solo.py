@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from streams.edges.memory_journal import MemoryJournal
 from streams.engine.decode import LabelDecoder, PredictionDecoder
 from streams.engine.records import batch_of
-from streams.engine.shard import Shard
+from streams.engine.shard import claim
 from streams.engine.store import ARRIVALS, FEATURES, PERFORMANCE
 from streams.engine.task import Task
 from streams.engine.task_restore import restore
@@ -55,12 +56,12 @@ class Solo:
         self.begun = {p.model: (p.event_time, p.record_time) for p in reversed(other) if p.readable}
         self.entries: list[Entry] = []
         self.journaled = 0
-        self.store = Hoard()
+        self.store, self.journal = Hoard(), MemoryJournal()
         self.start()
 
     def start(self) -> None:
         """Claim the shard and load what was committed."""
-        self.shard = Shard(self.store, SHARD, str(self.random.random()))
+        self.shard = claim(self.store, self.journal, [SHARD], lambda: str(self.random.random()))[SHARD]
         del self.entries[self.journaled :]
         if self.shard.body is None:
             self.task = Task(self.plan, SHARD, *TOPICS)

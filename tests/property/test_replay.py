@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.control import RetrainStarted, RetrainSucceeded
+from schemas.journal import to_event
 from schemas.outbox import payload
 from streams.digest import parts
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine.records import batch_of
@@ -32,7 +34,7 @@ class Live:
     def __init__(self, config: Config, inputs: dict[tuple[str, int], list[Record]], seed: int, most: int = 300) -> None:
         """Own everything; ``most`` records of a partition are taken at a time."""
         self.config, self.inputs, self.random, self.most = config, inputs, Random(seed), most
-        self.store, self.publisher = MemoryStore(), MemoryPublisher()
+        self.store, self.publisher, self.journal = MemoryStore(), MemoryPublisher(), MemoryJournal()
         self.clock, self.answers = 0.0, True
         self.answered: set[str] = set()
         self.crashes = 0
@@ -48,6 +50,7 @@ class Live:
             groups,
             self.store,
             self.publisher,
+            self.journal,
             book,
             lambda: self.clock,
             lambda: str(self.clock),
@@ -110,9 +113,9 @@ class Live:
                 self.host.command("predictions", done, 0, offset + 1)
 
     def log(self) -> list[Record]:
-        """The inputs, and the journal as it was published (with its repeats)."""
-        journal = [e for e in self.publisher.events if e.topic == self.config.topics.journal]
-        entries = [Record(e.topic, 0, i, 0, e.key, e.value) for i, e in enumerate(journal)]
+        """The inputs, and the journal."""
+        said = [to_event(record, self.config.topics.journal) for record in self.journal.records]
+        entries = [Record(e.topic, 0, i, 0, e.key, e.value) for i, e in enumerate(said)]
         return [*(r for records in self.inputs.values() for r in records), *entries]
 
     def events(self) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ import orjson
 from schemas import journal
 from schemas.identifiers import task_tag
 from schemas.outbox import payload
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine import cells, outcomes, snapshot
@@ -110,6 +111,7 @@ class Deployment:
         self.history, self.random = history, random
         self.store = Hoard()
         self.publisher = Forgetful(random, random.choice([0.0, 0.0, 0.1]))
+        self.journal = MemoryJournal()
         self.clock = 0.0
         self.crashes = 0
         self.rows = {
@@ -140,6 +142,7 @@ class Deployment:
             {GROUP: PARTITIONS},
             self.store,
             self.publisher,
+            self.journal,
             None,
             lambda: self.clock,
             lambda: str(self.clock),
@@ -214,12 +217,12 @@ class Deployment:
     def _settle(self) -> None:
         quiet = 0
         while quiet < 2:  # of two workers, one hears of the other's commit a turn later
-            before = len(self.publisher.events), [self.task(p).journal for p in range(PARTITIONS)]
+            before = len(self.publisher.events), len(self.journal.records)
             for topic, partition in self.rows:
                 self._hush(topic, partition)
             self.clock += 1
             more = [host.tick() for host in self.hosts]
-            after = len(self.publisher.events), [self.task(p).journal for p in range(PARTITIONS)]
+            after = len(self.publisher.events), len(self.journal.records)
             quiet = 0 if any(more) or before != after else quiet + 1
         for host in self.hosts:
             for owned in host.tasks.values():
@@ -229,19 +232,16 @@ class Deployment:
 
     def logs(self) -> list[Log]:
         """The inputs of each partition, and what the journal says of it."""
-        topic, found = self.history.world.config.topics.journal, {}
-        for event in self.publisher.events:
-            if event.topic == topic:
-                entry = journal.decode(event.value)
-                if isinstance(entry, (journal.ClockEntry, journal.StartEntry)):
-                    found[entry.partition, entry.number] = entry
         logs = []
         for p in range(PARTITIONS):
+            tag = task_tag(f"{self.history.world.config.group}.{GROUP}", p)
             entries: list[Wall | Start] = []
-            for _, entry in sorted((k, e) for k, e in found.items() if k[0] == p):
+            # Nobody is replaced here while its records are under way: every one counts.
+            found = [r.entries for r in self.journal.records if isinstance(r, journal.Entries) and r.shard == tag]
+            for entry in (e for entries_of in found for e in entries_of):
                 if isinstance(entry, journal.ClockEntry):
                     entries.append(Wall(entry.topic, entry.offsets[entry.topic], entry.time_ms))
-                else:
+                elif isinstance(entry, journal.StartEntry):
                     entries.append(Start(entry.model, entry.offsets, entry.event_time, entry.record_time))
             sides = [self.history.sides[t, p].records for t in TOPICS]
             logs.append(Log(sides[0], sides[1], entries))

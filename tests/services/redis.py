@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -11,16 +12,17 @@ from streams.edges.embedded import LOOPBACK, GuardedProcess, free_ports, redis_c
 
 
 class RedisService:
-    """One redis-server with an append-only file (``appendfsync everysec``); a context manager.
+    """One redis-server with an append-only file; a context manager.
 
     `kill` is a crash of the process, after which `restart` finds everything that was acknowledged: what
     ``everysec`` may lose is lost only when the machine goes down, because the kernel already has the bytes.
     """
 
-    def __init__(self) -> None:
-        """Choose a port and a folder; nothing runs yet."""
+    def __init__(self, *, appendfsync: str = "everysec", settings: Sequence[str] = ()) -> None:
+        """Choose a port and a folder; nothing runs yet. ``settings`` are further ``--name value`` arguments."""
+        self._keep = ["--appendonly", "yes", "--appendfsync", appendfsync, "--save", "", *settings]
         self._folder = Path(tempfile.mkdtemp(prefix="driftline-redis-"))
-        self.port = free_ports(1)[0]
+        self.port = self._own_port = free_ports(1)[0]
         self.url = f"redis://{LOOPBACK}:{self.port}/0"
         self._process: GuardedProcess | None = None
 
@@ -30,9 +32,21 @@ class RedisService:
         Raises:
             ConnectionProblem: it ended or does not answer; the message carries its last words.
         """
-        keep = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
-        self._process = GuardedProcess(redis_command(self.port, self._folder, keep), self._folder / "log")
-        wait_for_redis(self._process, self.port)
+        self.launch()
+        assert self._process is not None
+        wait_for_redis(self._process, self._own_port)
+
+    def launch(self) -> None:
+        """Run the server and return at once: it may still be loading."""
+        self._process = GuardedProcess(redis_command(self._own_port, self._folder, self._keep), self._folder / "log")
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        if self._process is None:
+            what = "The server was never started"
+            raise RuntimeError(what)
+        return self._process.pid
 
     @property
     def append_only_file(self) -> Path:

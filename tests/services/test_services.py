@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streams.edges.embedded import EMBEDDED_PARTITION_BYTES, EMBEDDED_PARTITIONS, EmbeddedKafka, EmbeddedRedis
-from tests.conftest import left_behind
-from tests.services.kafka import KafkaService
+from tests.conftest import LONGEST, left_behind
+from tests.services.kafka import REPOSITORY, KafkaService
 from tests.services.redis import RedisService
 
 if TYPE_CHECKING:
@@ -216,3 +216,7 @@ def test_the_guard_sees_a_process_that_was_left_behind() -> None:
     finally:
         forgotten.kill()
         forgotten.wait()
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [file for file in LONGEST if not (REPOSITORY / file).is_file()] == []

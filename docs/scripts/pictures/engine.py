@@ -12,6 +12,7 @@ import orjson
 from detectors.reference import Reference
 from schemas.config import Config, ModelConfig
 from schemas.identifiers import model_tag
+from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine.evaluator import PERFORMANCE_RESULTS
@@ -62,7 +63,8 @@ class Engine:
         self.store, self.publisher, self._now = _Keeping(), MemoryPublisher(), 0.0
         groups = {PREDICTIONS: partitions}
         clock = lambda: self._now  # noqa: E731  # a time that stands still until `settle`
-        self.host = Host(config, {PREDICTIONS: plan}, groups, self.store, self.publisher, None, clock, lambda: "")
+        outside = (self.store, self.publisher, MemoryJournal(), None)
+        self.host = Host(config, {PREDICTIONS: plan}, groups, *outside, clock, lambda: "")
         for partition in range(partitions):
             self.host.claim(PREDICTIONS, partition)
         self._offset: Counter[tuple[str, int]] = Counter()

@@ -1,0 +1,82 @@
+"""Which records of the journal count: a rule that reads the log alone, so that every reader comes to the same answer.
+
+- A `Claim` counts only when its epoch is higher than that of every claim of the shard before it.
+- An `Entries` record counts only when no claim before it has a higher epoch: a worker that was replaced, and does not know it
+  yet, may still write, and nobody heeds it. A repeat of a number of the same token counts once.
+
+Epochs come from the store, which may lose its last second and give one out twice; the claim that comes second in the log does
+not count, and its worker claims again with a higher one. So of two workers that believe in one shard, at most one is heeded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from schemas.journal import Claim, Entries, Rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schemas.journal import Entry, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a shard has obeyed the journal: the ``offset`` of the last record, and the highest claim ``epoch`` up to it.
+
+    ``part``: how many entries of the next record that counts are obeyed as well.
+    """
+
+    offset: int = -1
+    epoch: int = 0
+    part: int = 0
+
+    def __str__(self) -> str:
+        """Return the text that the store keeps."""
+        return f"{self.offset}:{self.epoch}:{self.part}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Entries that count, and the position of whoever has obeyed them."""
+
+    position: Position
+    entries: list[Entry]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a stretch of the journal means for one shard.
+
+    ``epoch`` is the highest of its claims, ``last`` the token of the last claim if that counts; ``begun`` says that the shard has
+    had state since it was last rebuilt (known only when the stretch begins at the beginning).
+    """
+
+    epoch: int
+    last: str = ""
+    begun: bool = False
+    pending: list[Pending] = field(default_factory=list)
+
+
+def read(records: Iterable[tuple[int, Record]], since: Position = Position()) -> Reading:  # frozen
+    """Read the records of one shard, as (offset, record) in order, that lie behind a position."""
+    reading = Reading(since.epoch)
+    numbers: dict[str, int] = {}
+    part = since.part
+    for offset, record in records:
+        match record:
+            case Claim():
+                counts = record.epoch > reading.epoch
+                reading.epoch = max(reading.epoch, record.epoch)
+                reading.last = record.token if counts else ""
+                reading.begun |= record.sequence > 0
+            case Entries():
+                if record.epoch >= reading.epoch and record.number > numbers.get(record.token, -1):
+                    numbers[record.token] = record.number
+                    if left := record.entries[part:]:
+                        reading.pending.append(Pending(Position(offset, reading.epoch), left))
+                    part = 0
+            case Rebuild():
+                reading.begun = False
+    return reading
