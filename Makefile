@@ -8,9 +8,13 @@ PYTHON := $(shell for p in python3.11 python3.12 python3; do \
 endif
 
 BIN := .venv/bin
+
+# Processes that share the tests, file by file: one more than there are cores, because a good third of the time is spent
+# waiting for brokers and workers; at most four, because each may start a broker and workers of its own (about 1.5 GB).
+JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n < 3 ? n + 1 : 4)))
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint types format kafka bench quality peers clean
+.PHONY: help install demo test lint types format kafka faults bench quality peers clean
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +32,7 @@ demo: install ## play the whole story on an embedded Kafka and Redis
 	@$(BIN)/driftline demo
 
 test: lint types kafka ## lint, types and every test, on a real Kafka and a real Redis
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -44,6 +48,9 @@ format: install ## let ruff rewrite the code
 # Without Java or Maven the tests that need the broker say so themselves; with CI=true they fail.
 kafka: install ## fetch Apache Kafka for the tests into .cache
 	@$(BIN)/python -m tests.services.kafka || test "$$CI" != true
+
+faults: kafka ## every fault on real processes, and the figures of docs/reliability.md (an hour or more)
+	$(BIN)/python -m tests.faults --json loadtest/results/faults.json --page docs/reliability.md
 
 bench: install ## events per CPU-second through the whole pipeline, and speed and size of the statistics
 	$(BIN)/python -m loadtest throughput

@@ -18,6 +18,7 @@ import psutil
 from loadtest.join_job import LABEL, RELOAD, REMEMBER, SHARD, SPAN_MS, Cost, Job, Traffic, empty, mixed
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.redis_store import RedisStore
+from streams.engine.fence import Position
 from streams.engine.kernels import join as kernel
 from streams.engine.shard import claim
 from streams.worker import BATCH
@@ -72,6 +73,7 @@ class Log:
         def stage(commit: Commit) -> None:
             commit.append.extend(blocks.items())
             commit.body = msgspec.json.encode(self._join.coded())
+            commit.position = Position()  # of a journal that ends with this program
 
         begin = time.perf_counter()
         self.shard.commit(stage)

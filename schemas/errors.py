@@ -16,6 +16,7 @@ value (`DeadLetterReason`, `Outcome`): a bad record is counted and passed, it ne
     └── TaskError                  one task cannot go on as it is; the worker can
         ├── OwnershipLost          somebody else owns the task now: drop everything unsaved and rejoin (P4)
         ├── CommitConflict         the commit sequence moved underneath us: load the state again
+        ├── StoreRestarted         Redis was restarted and may have gone back: claim every task again
         ├── RetryLater             an answer did not come in time: nothing is known to be wrong, try again
         └── StateError             the saved state cannot be used; never a silent fresh start (P5)
             ├── StateMissing       it was there and is gone

@@ -34,7 +34,11 @@ class StartEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="entry", t
 
 
 class SkipEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="entry", tag="skip"):
-    """Somebody decided to go on at `offset` of `topic` although the records before it are gone (`driftline recover`)."""
+    """Somebody decided to go on at `offset` of `topic` although the records before it are gone (`driftline recover`).
+
+    An `offset` below the one where the task stood says that the topic is another one, or was cut off there: what was journaled
+    before it at higher offsets happened, for whoever lives it through again, at that offset (`streams.engine.fence`).
+    """
 
     topic: str
     offset: int
@@ -99,6 +103,8 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag
     """Somebody decided that a shard without state is lived through from the beginning again (`driftline recover`)."""
 
     shard: str
+    anew: bool = False
+    """The records that it was made of are gone with their topic: the entries before this do not count any more."""
 
 
 Record = Claim | Entries | Rebuild

@@ -252,7 +252,8 @@ class Host:
         """Let the next entries of the journal take effect, as far as all records before them are counted."""
         task, shard, new = owned.task, owned.shard, 0
         while (entry := shard.next_entry) is not None:
-            if any(task.offsets[topic] < _stop(entry, topic) for topic in task.topics):
+            at = {topic: max(task.offsets[topic], owned.begins.get(topic, 0)) for topic in task.topics}
+            if any(at[topic] < _stop(entry, topic) for topic in task.topics):
                 break
             match entry:
                 case ClockEntry():
@@ -270,6 +271,11 @@ class Host:
             held, owned.held = owned.held, []
             new += sum(map(self._take, held))
         return new
+
+    def begin_at(self, owned: OwnedTask, begins: Mapping[str, int]) -> None:
+        """The task's partition has no record before these offsets (by topic): no entry of the journal waits for one."""
+        owned.begins.update(begins)
+        self._obey(owned)
 
     def blocked(self) -> set[tuple[str, int]]:
         """The (topic, partition) pairs of which nothing more can be counted before others have come as far."""
@@ -385,7 +391,7 @@ class Host:
         """What was staged is committed."""
         owned.task.committed()
         owned.dirty = False
-        owned.committed_at = self._now()
+        owned.committed_at = owned.clean_at = self._now()
         owned.note_committed()
 
     def uncommitted_s(self) -> float:

@@ -33,6 +33,8 @@ class OwnedTask:
     passed: dict[tuple[str, str], int] = field(default_factory=dict)
     behind: dict[str, int] = field(default_factory=dict)
     """By topic: where its partition ended when we claimed the task, until we have read so far (``Host.declare_starts``)."""
+    begins: dict[str, int] = field(default_factory=dict)
+    """By topic: its partition has no record before this offset, so nothing before it needs to be waited for."""
     held: list[RecordBatch] = field(default_factory=list)
     """Records behind what a pending entry of the journal lets in."""
 

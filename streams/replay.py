@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from streams.logfile import Record
     from streams.owned import OwnedTask
 
+_END = 1 << 63
+"""Behind every offset that Kafka can have."""
 BATCH = 5_000
 """Records of one partition that are read at a time; results do not depend on it."""
 
@@ -76,7 +78,13 @@ class Replay:
         past.records += [Rebuild(shard=shard) for shard in sorted({record.shard for record in past.records})]
         for group, count in partitions.items():
             for partition in range(count):
-                self.host.claim(group, partition)
+                owned = self.host.claim(group, partition)
+                self.host.begin_at(owned, {topic: self._first(topic, partition) for topic in owned.task.topics})
+
+    def _first(self, topic: str, partition: int) -> int:
+        """The first offset that was written down: what is before it will not come (all there is, where none was)."""
+        found = self._inputs[topic, partition]
+        return found[0].offset if found else _END
 
     def run(self, *, close: bool = False) -> None:
         """Read everything; ``close`` lets time run on at the end, so that every window is decided (for plain tables)."""

@@ -55,6 +55,8 @@ RETRY_S = 0.5
 """Pause between attempts while Kafka or Redis is away: half a commit interval."""
 MAX_COMMAND = 64 * 1024
 """Bytes of a command: the journal repeats it, and Kafka must take that record."""
+ASK_S = 2.0
+"""How long Kafka may take to answer a question that is asked only to hear whether it is there."""
 LAG_EVERY_S = 5.0
 """How often lags are looked at, and offsets are told to Kafka."""
 TOPICS_EVERY_S = 30.0
@@ -134,7 +136,6 @@ class Worker:
         self._again: set[tuple[str, int]] = set()
         self._next_lag = 0.0
         self._next_topics = time.monotonic() + TOPICS_EVERY_S
-        self._told: set[tuple[str, int]] = set()
         self._commands: deque[tuple[int, int, bytes | None]] = deque()
         self._paused = False
         self._fetched: deque[RecordBatch] = deque()
@@ -168,9 +169,11 @@ class Worker:
         """Claim one task; returns the offsets to read from."""
         self.host.release(group, partition, commit=False)
         owned = self.host.claim(group, partition)
+        if owned.shard.pending:  # what it names may be gone from the topics
+            self.host.begin_at(owned, {topic: self.log.bounds(topic, partition)[0] for topic in owned.task.topics})
         now = time.monotonic()
         for topic, offset in owned.task.offsets.items():
-            owned.behind[topic] = self.log.verify(topic, partition, offset)
+            owned.behind[topic] = self._ends[topic, partition] = self.log.verify(topic, partition, offset)
             self._last_record[topic, partition] = now
         return {(topic, partition): offset for topic, offset in owned.task.offsets.items()}
 
@@ -256,7 +259,8 @@ class Worker:
         """One turn of the loop."""
         try:
             # While paused nothing comes, but a rebalance is answered only by a poll that asks for records.
-            self._fetched.extend(self.log.poll(BATCH, POLL_S))
+            found = self.log.poll(BATCH, POLL_S)  # first: what the group takes or gives meanwhile replaces the queue
+            self._fetched.extend(found)
             while self._fetched:
                 self._take(self._fetched[0])
                 self._fetched.popleft()
@@ -335,14 +339,19 @@ class Worker:
                 if quiet >= max(idle / 4, self.config.commit_interval / 1000) and owned.shard.settled:
                     self._asked[key] = now
                     self._maybe_silent(group, partition, topic)
-        # Never ahead of the state: that would look like lost state. And soon after the first commit: until Kafka remembers
-        # us, state that is lost looks like state that never was (P5).
-        offsets = {(t, p): o for (_, p), owned in self.host.tasks.items() for t, o in owned.offsets.items() if o}
-        if now >= self._next_lag or not self._told.issuperset(offsets):
+        if now >= self._next_lag:
             self._next_lag = now + LAG_EVERY_S
-            self._told.update(offsets)
-            self.log.commit(offsets)
+            self._ask_kafka(now)
+            self.log.commit(
+                {(t, p): o for (_, p), owned in self.host.tasks.items() for t, o in owned.offsets.items() if o}
+            )
             self._look_at_lags(now)
+
+    def _ask_kafka(self, now: float) -> None:
+        """Raise ConnectionProblem when Kafka is away: a poll that finds nothing does not tell that from silence."""
+        quiet = [key for key, since in self._last_record.items() if now - since >= LAG_EVERY_S and key in self._ends]
+        if quiet and len(quiet) == len(self._ends):
+            self.log.bounds(*quiet[0], ASK_S)
 
     def _look_at_lags(self, now: float) -> None:
         """How far each partition is behind, and whether it moves."""

@@ -12,6 +12,7 @@ import pytest
 import redis
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from hypothesis import settings
 
 from tests.services.kafka import KafkaService, missing
 from tests.services.redis import RedisService
@@ -22,12 +23,42 @@ if TYPE_CHECKING:
 # A process that was told to end gets this long before it counts as left behind.
 GRACE_S = 3.0
 
+LONGEST = (
+    "tests/faults/test_short.py",
+    "tests/integration/test_million.py",
+    "tests/property/test_oracle_histories.py",
+    "tests/integration/test_same_results.py",
+    "tests/property/test_replay.py",
+    "tests/demo/test_demo.py",
+    "tests/engine/decode/test_two_paths.py",
+    "tests/elec2/test_elec2.py",
+    "tests/docs/test_detectors.py",
+    "tests/integration/test_journal.py",
+)
+"""What begins first where processes share the tests, or one of them would be alone with a long file at the end.
+
+What waits for brokers and workers stands beside what computes, so that two of a kind seldom run at once.
+"""
+
+# How long an example takes says something about the machine and what else it does, not about us. With CI=true
+# hypothesis has chosen a profile of its own by now, which stays as it is otherwise.
+settings.register_profile("patient", parent=settings(), deadline=None)
+settings.load_profile("patient")
+
 
 class TopicMaker(Protocol):
     """Makes a topic nobody else uses: ``topics("labels", partitions=2, config={"max.message.bytes": "6000000"})``."""
 
     def __call__(self, prefix: str, *, partitions: int = 4, config: Mapping[str, str] | None = None) -> str:
         """Create the topic and return its name."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first where processes share the tests (``-n``), then what needs the broker; else nothing."""
+    if hasattr(config, "workerinput"):  # we are one of those processes
+        ranks = {file: rank for rank, file in enumerate(LONGEST)}
+        brokered = {item.location[0] for item in items if item.get_closest_marker("kafka")}
+        items.sort(key=lambda item: ranks.get(item.location[0], len(ranks) + (item.location[0] not in brokered)))
 
 
 def left_behind(grace_s: float = GRACE_S) -> list[str]:

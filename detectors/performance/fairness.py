@@ -34,7 +34,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.stats import fisher_exact
 
 from detectors.performance import layout
 from detectors.performance.metric import Metric, rate
@@ -135,6 +134,8 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def _p_value(one: Metric, base: Metric) -> float:
+    from scipy.stats import fisher_exact  # noqa: PLC0415  # 0.9 s of every worker's start, and workers compare no segments
+
     table = [[m.successes, m.n - (m.successes or 0)] for m in (one, base)]
     return min(1.0, float(fisher_exact(table).pvalue))
 

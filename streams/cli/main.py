@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from schemas.errors import DriftlineError
-from streams.cli import approve, check, demo, dump, output, reference, replay, route, run, status, topics
+from streams.cli import approve, check, demo, dump, output, recover, reference, replay, route, run, status, topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,7 @@ app.command()(check.check)
 app.command()(status.status)
 app.command()(replay.replay)
 app.command()(dump.dump)
+app.command()(recover.recover)
 app.command()(approve.approve)
 app.command()(route.route)
 app.add_typer(reference.app, name="reference")

@@ -105,8 +105,11 @@ class Assignment:
             self._consumer.incremental_assign(_places_from(wanted))
         self._assigned.update(wanted)
         self._positions.update(wanted)
-        if self._paused:  # what is assigned begins unpaused
+        # A pause outlives an unassignment in the client, so what is assigned begins as it was when it went: say it again.
+        if self._paused:
             self.pause()
+        else:
+            self._consumer.resume(_places(self._positions))
 
     def advance(self, place: Place, offset: int) -> None:
         """What comes next of a partition that is read has this offset, or a higher one."""

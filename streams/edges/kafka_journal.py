@@ -12,31 +12,24 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from schemas import journal
 from schemas.errors import RESTORE, AheadOfLogEnd, ConnectionProblem, StateCorrupt
-from streams.edges.kafka_log import REQUEST_S, client_settings, raise_for
+from streams.edges.kafka_log import REQUEST_S, client_settings, raise_for, without_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from schemas.journal import Claim, Entries, Record
+    from schemas.journal import Claim, Record
 
 _SETTLE_S = 1.0
 """How long ``settled`` waits: many round trips; a broker that is away longer is waited for outside."""
 _POLL_S = 0.05
 _BATCH = 1_000
-_GROUP_ONLY = (
-    "group.instance.id",
-    "group.protocol",
-    "session.timeout.ms",
-    "heartbeat.interval.ms",
-    "group.remote.assignor",
-)
 
 
 @dataclass(slots=True)
 class _Sent:
     """A record under way; ``place`` is where it stands once it does."""
 
-    record: Entries | Claim
+    record: Record
     done: Callable[[int], None]
     place: tuple[int, int] | None = None
 
@@ -49,7 +42,7 @@ class KafkaJournal:
         self._topic, self._producer = topic, producer
         self._unsent: deque[_Sent] = deque()
         self._under_way = 0
-        settings = client_settings({k: v for k, v in kafka.items() if k not in _GROUP_ONLY})
+        settings = client_settings(without_group(kafka))
         # A group id is asked for by the client and never used.
         ours = {"group.id": "driftline.journal", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
         self._settings = settings | ours
@@ -71,7 +64,11 @@ class KafkaJournal:
                 raise AheadOfLogEnd(what, "restore the topic, or start over with `driftline recover --rebuild`")
             low, high = spans.get(partition, (first, offset))
             spans[partition] = min(low, first), max(high, offset)
-        return self._read({c.shard: since[c.shard] for c in claims}, {s.record.token: s.place for s in sent}, spans)
+        return self._read(
+            {c.shard: since[c.shard] for c in claims},
+            {c.token: s.place for c, s in zip(claims, sent, strict=True)},
+            spans,
+        )
 
     def _read(
         self, since: Mapping[str, int], ends: Mapping[str, Any], spans: Mapping[int, tuple[int, int]]
@@ -107,7 +104,7 @@ class KafkaJournal:
             consumer.close()
         return found
 
-    def write(self, record: Entries | Claim, done: Callable[[int], None]) -> None:
+    def write(self, record: Record, done: Callable[[int], None]) -> None:
         """As the protocol says."""
         self._send(_Sent(record, done))
 

@@ -45,6 +45,10 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     # Producers and topics may allow records of several MB, and one response must be able to hold one.
     "receive.message.max.bytes": 200_000_000,
 }
+CLASSIC_DEFAULTS: dict[str, str | int | bool] = {
+    # 3 s by default: so late the others hear, in the answer to a heartbeat, that somebody left or died and theirs is the rest.
+    "heartbeat.interval.ms": 500,
+}
 _GROUP_ONLY = {
     "group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms",
 }  # fmt: skip
@@ -61,7 +65,8 @@ def client_settings(kafka: Mapping[str, str | int | bool]) -> dict[str, Any]:
 
     Its level 3 has a line for every attempt to connect, 20 a second; what is wrong comes as an error of a call, too.
     """
-    return {"log_level": 2, **kafka}
+    # 10 s by default: so long a client would stay away from a broker that is back.
+    return {"log_level": 2, "reconnect.backoff.max.ms": 1000, **kafka}
 
 
 def without_group(kafka: Mapping[str, str | int | bool]) -> dict[str, str | int | bool]:
@@ -97,7 +102,7 @@ class KafkaLog:
         self._missing_since, self._look_at, self._doubtful = 0.0, time.monotonic() + LOOK_S, False
         incremental = kafka.get("group.protocol") == "consumer"
         self._consumer = Consumer(
-            client_settings(CONSUMER_DEFAULTS | dict(kafka))
+            client_settings(CONSUMER_DEFAULTS | ({} if incremental else CLASSIC_DEFAULTS) | dict(kafka))
             | {
                 "group.id": group,
                 "enable.auto.commit": False,
@@ -261,21 +266,13 @@ class KafkaLog:
         """
         return self._assignment.position((topic, partition))
 
-    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+    def bounds(self, topic: str, partition: int, timeout_s: float = REQUEST_S) -> tuple[int, int]:
         """The first offset that the partition still has, and the one that its next record will get (asks the broker)."""
         try:
-            low, high = self._asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_S)
+            low, high = self._asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
         except KafkaException as error:
             raise as_driftline_error(error.args[0]) from error
         return low, high
-
-    def committed(self, topic: str, partition: int) -> int:
-        """The offset that this group once told Kafka, 0 when it never did."""
-        try:
-            place = self._consumer.committed([TopicPartition(topic, partition)], timeout=REQUEST_S)[0]
-        except KafkaException as error:
-            raise as_driftline_error(error.args[0]) from error
-        return max(0, place.offset)
 
     def cached_end(self, topic: str, partition: int) -> int:
         """The end of a partition as of the last fetch, without asking the broker; 0 before the first."""
@@ -352,7 +349,7 @@ def as_driftline_error(error: KafkaError, topic: str = "") -> Exception:
             f"Kafka refuses: {text}", "give driftline's user the right, or correct the credentials"
         )
     if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's name
-        return BehindLogStart(f"Kafka no longer has the records we need next: {text}", "raise the topic's retention")
+        return BehindLogStart(f"Kafka no longer has the records we need next: {text}", ANEW)
     return ConnectionProblem(f"Kafka did not answer: {text}", "start the broker, or correct kafka.bootstrap.servers")
 
 

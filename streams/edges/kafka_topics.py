@@ -75,7 +75,8 @@ def topic_ids(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> di
     """
     admin = _admin(kafka)
     try:
-        if admin.list_topics(timeout=REQUEST_S).controller_id < 0:  # the embedded Kafka: nobody makes topics anew there
+        cluster = admin.list_topics(timeout=REQUEST_S)
+        if cluster.controller_id not in cluster.brokers:  # the embedded Kafka: nobody makes topics anew there
             return {}
         found = admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_S)
         return {name: str(future.result().topic_id) for name, future in found.items()}

@@ -9,7 +9,7 @@ from schemas.errors import AheadOfLogEnd
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from schemas.journal import Claim, Entries, Record
+    from schemas.journal import Claim, Record
 
 
 class MemoryJournal:
@@ -30,7 +30,7 @@ class MemoryJournal:
                 found[record.shard].append((offset, record))
         return found
 
-    def write(self, record: Entries | Claim, done: Callable[[int], None]) -> None:
+    def write(self, record: Record, done: Callable[[int], None]) -> None:
         """As the protocol says."""
         self.records.append(record)
         done(len(self.records) - 1)

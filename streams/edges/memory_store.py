@@ -128,6 +128,21 @@ class MemoryStore:
         """As the protocol says."""
         self._pins = {key: value for key, value in self._pins.items() if key[0] != group}
 
+    def forget_starts(self, group: str) -> None:
+        """As the protocol says."""
+        self._starts.pop(group, None)
+
+    def shards(self, beginning: str) -> list[str]:
+        """As the protocol says."""
+        return sorted(name for name, shard in self._shards.items() if name.startswith(beginning) and shard.token)
+
+    def erase(self, beginning: str) -> int:
+        """As the protocol says."""
+        found = self.shards(beginning)
+        for name in found:
+            del self._shards[name]
+        return len(found)
+
     def pinned_partitions(self, group: str) -> int | None:
         """As the protocol says."""
         found = self._pins.get((group, "partitions"))

@@ -9,6 +9,7 @@ hashes; for all groups that share the Redis: ``references`` hashes.
 from __future__ import annotations
 
 import re
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 5.0
 """How long one command may take: longer than a Redis that rewrites its append-only file, shorter than a session time-out."""
+_SCANNED = 1_000
+"""Keys that one step of a scan looks at: below a millisecond of Redis."""
+_ERASED = 1_000
+"""Keys that one command deletes; their memory is freed in the background."""
 _PREFIX = "driftline:"
 _RUN_ID = re.compile(rb"run_id:(\w+)")
 
@@ -61,6 +66,11 @@ def _head(
         (commit or b"").decode("utf-8", "replace"),
         position,
     )
+
+
+def _shard_of(key: bytes) -> str:
+    """The shard of a key: its hash tag."""
+    return key[len(_PREFIX) :].partition(b"}")[0].decode("utf-8", "replace") + "}"
 
 
 def _times(data: bytes, where: str) -> tuple[int, int]:
@@ -292,6 +302,26 @@ class RedisStore:
     def unpin(self, group: str) -> None:
         """Delete the hash."""
         self._ask(lambda: self._redis.delete(self._key(group, "pins")))
+
+    def forget_starts(self, group: str) -> None:
+        """Delete the hash."""
+        self._ask(lambda: self._redis.delete(self._key(group, "starts")))
+
+    def shards(self, beginning: str) -> list[str]:
+        """Scan for keys, which blocks nobody for long."""
+        return sorted({_shard_of(key) for key in self._keys(beginning)})
+
+    def erase(self, beginning: str) -> int:
+        """Delete what a scan finds, heads first: from then on nobody can commit to a shard."""
+        keys = sorted(self._keys(beginning), key=lambda key: not key.endswith(b":head"))
+        for first in range(0, len(keys), _ERASED):
+            some = keys[first : first + _ERASED]
+            self._ask(partial(self._redis.unlink, *some))
+        return len({_shard_of(key) for key in keys})
+
+    def _keys(self, beginning: str) -> set[bytes]:
+        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._key(beginning)) + "*"
+        return set(self._ask(lambda: list(self._redis.scan_iter(match=pattern, count=_SCANNED))))
 
     def pinned_partitions(self, group: str) -> int | None:
         """Read the pin."""

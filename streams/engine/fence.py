@@ -4,6 +4,9 @@
 - An `Entries` record counts only when no claim before it has a higher epoch: a worker that was replaced, and does not know it
   yet, may still write, and nobody heeds it. A repeat of a number of the same token counts once.
 
+- A `SkipEntry` that goes back to an offset caps what stands before it there: nothing behind it existed, as the topic is now.
+- A `Rebuild` with `anew` voids every entry before it.
+
 Epochs come from the store, which may lose its last second and give one out twice; the claim that comes second in the log does
 not count, and its worker claims again with a higher one. So of two workers that believe in one shard, at most one is heeded.
 """
@@ -13,10 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from schemas.journal import Claim, Entries, Rebuild
+import msgspec
+
+from schemas.journal import Claim, ClockEntry, Entries, Rebuild, SkipEntry, StartEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from schemas.journal import Entry, Record
 
@@ -76,7 +81,33 @@ def read(records: Iterable[tuple[int, Record]], since: Position = Position()) ->
                     numbers[record.token] = record.number
                     if left := record.entries[part:]:
                         reading.pending.append(Pending(Position(offset, reading.epoch), left))
+                        _cap(reading.pending)
                     part = 0
             case Rebuild():
                 reading.begun = False
+                if record.anew:
+                    reading.pending.clear()
+                    part = 0
     return reading
+
+
+def offsets_of(entry: Entry) -> Mapping[str, int]:
+    """The offsets, by topic, of which an entry says that the records before them came first; empty for an evaluator's."""
+    return entry.offsets if isinstance(entry, ClockEntry | StartEntry | SkipEntry) else {}
+
+
+def _cap(pending: list[Pending]) -> None:
+    """Where the last record skips back, put what stands before it within what the topic has now."""
+    for number, skip in enumerate(pending[-1].entries):
+        if not isinstance(skip, SkipEntry) or skip.offsets.get(skip.topic, 0) <= skip.offset:
+            continue
+        whole = [(p, len(p.entries)) for p in pending[:-1]] + [(pending[-1], number + 1)]
+        for stretch, end in whole:
+            capped = [_capped(entry, skip.topic, skip.offset) for entry in stretch.entries[:end]]
+            stretch.entries[:] = capped + stretch.entries[end:]
+
+
+def _capped(entry: Entry, topic: str, most: int) -> Entry:
+    if not isinstance(entry, ClockEntry | StartEntry | SkipEntry) or entry.offsets.get(topic, 0) <= most:
+        return entry
+    return msgspec.structs.replace(entry, offsets=entry.offsets | {topic: most})

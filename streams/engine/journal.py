@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from schemas.journal import Claim, Entries, Record
+    from schemas.journal import Claim, Record
 
 
 class Journal(Protocol):
@@ -20,7 +20,7 @@ class Journal(Protocol):
         """
         ...
 
-    def write(self, record: Entries | Claim, done: Callable[[int], None]) -> None:
+    def write(self, record: Record, done: Callable[[int], None]) -> None:
         """Append a record; ``done`` is called with its offset (from ``settled``, or the publisher's ``poll``) when it stands."""
         ...
 

@@ -72,7 +72,7 @@ class Head:
 
 
 class Store(Protocol):
-    """State, shard by shard. None changes a shard without its token.
+    """State, shard by shard. None but ``erase`` changes a shard without its token.
 
     Every method may raise ConnectionProblem, and StoreRestarted when the store may have gone back since we began.
     """
@@ -134,6 +134,18 @@ class Store(Protocol):
 
     def unpin(self, group: str) -> None:
         """Forget everything that is pinned of a group, the number of partitions included."""
+        ...
+
+    def forget_starts(self, group: str) -> None:
+        """Forget all model starts of a group."""
+        ...
+
+    def shards(self, beginning: str) -> list[str]:
+        """The names of all shards that begin so, in order: for recovery only, because it may look at every key there is."""
+        ...
+
+    def erase(self, beginning: str) -> int:
+        """Delete everything of all shards whose names begin so, whoever owns them; returns how many shards there were."""
         ...
 
     def pinned_partitions(self, group: str) -> int | None:

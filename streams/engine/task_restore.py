@@ -130,5 +130,10 @@ def _load_open(task: Task, store: Store) -> None:
         if data is None:
             raise StateMissing(f"{where}: listed and gone", RESTORE)
         for entry in cells.decode(data, where):
-            s = 0 if kind == LABELS else task.streams.number(m, (entry.version, entry.variant, entry.segment))
+            try:
+                s = 0 if kind == LABELS else task.streams.number(m, (entry.version, entry.variant, entry.segment))
+            except (
+                ValueError
+            ) as error:  # one that was committed after the head was read, or a head that went back alone
+                raise StateMissing(f"{where}: the head knows {error}", RESTORE) from error
             task.open[kind].put(m, at, s, snapshot.unpack_vector(entry.vector), where)

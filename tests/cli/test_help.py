@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -28,11 +28,15 @@ def commands() -> Iterator[tuple[str, ...]]:
             yield (name,)
 
 
-def test_help_is_there_before_a_second_is_over() -> None:
+def test_help_takes_less_than_a_second_of_the_processor() -> None:
+    def used() -> float:  # by the children so far; the clock on the wall would also count what other tests are doing
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return now.ru_utime + now.ru_stime
+
     def once() -> float:
-        begin = time.perf_counter()
+        before = used()
         subprocess.run([sys.executable, "-m", "streams.cli.main", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - begin
+        return used() - before
 
     assert min(once() for _ in range(3)) < QUICK_S
 

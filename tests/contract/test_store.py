@@ -329,3 +329,41 @@ def test_a_commit_that_fails_midway_writes_nothing_at_all(redis_url: str, broken
         with pytest.raises(StateCorrupt, match="WRONGTYPE"):
             store.commit(commit)
         assert _dump(redis_url) == before
+
+
+def test_shards_are_found_and_erased_by_how_their_names_begin_and_nothing_else_is(store: Store) -> None:
+    others = ["{task:test2:0}", "{model:test:m}", "{task:tes?:0}"]
+    for shard in (SHARD, OTHER, *others):
+        store.claim(shard, "me")
+        store.commit(everything(0, shard=shard))
+    store.declare_start("test", "m", 1, 2)
+    store.pin_partitions("test", 2)
+    store.publish_reference("abc", b"reference", "m", "v1")
+
+    assert store.shards("{task:test:") == [SHARD, OTHER]
+    assert store.erase("{task:test:") == 2
+
+    assert store.shards("{task:test:") == []
+    assert [store.peek(shard).body for shard in (SHARD, OTHER)] == [None, None]
+    assert (store.segments(SHARD), store.outbox(SHARD), cell(store, 10)) == ({}, {}, None)
+    assert [store.peek(shard).body for shard in others] == [b"body"] * 3
+    assert store.erase("{task:tes?:") == 1
+    assert store.shards("{task:") == ["{task:test2:0}"]
+    assert (store.model_starts("test"), store.pinned_partitions("test")) == ({"m": (1, 2)}, 2)
+    assert store.reference("m", "v1") == b"reference"
+
+
+def test_an_owner_whose_shard_was_erased_has_lost_it(store: Store) -> None:
+    store.claim(SHARD, "me")
+    store.commit(everything(0))
+    store.erase(SHARD)
+    assert store.commit(everything(1)) is Verdict.LOST
+
+
+def test_model_starts_can_be_forgotten_and_declared_again(store: Store) -> None:
+    store.declare_start("test", "m", 1, 2)
+    store.declare_start("other", "m", 3, 4)
+    store.forget_starts("test")
+    store.forget_starts("never")
+    assert (store.model_starts("test"), store.model_starts("other")) == ({}, {"m": (3, 4)})
+    assert store.declare_start("test", "m", 5, 6) == (5, 6)

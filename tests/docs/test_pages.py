@@ -6,12 +6,14 @@ import ast
 import re
 import shlex
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import typer
 import yaml
 
 from schemas.errors import DeadLetterReason, Outcome
+from schemas.journal import Entry, Record
 from streams.cli.main import app
 from tests.docs import tables
 from tests.docs.blocks import PAGES, README, block, commands
@@ -110,6 +112,46 @@ def test_every_outcome_and_every_reason_is_explained() -> None:
     concepts, events = (REPOSITORY / "docs" / "concepts.md").read_text(), (REFERENCE / "events.md").read_text()
     assert [o for o in Outcome if f"`{o}`" not in concepts] == []
     assert [r for r in DeadLetterReason if f"| `{r}` |" not in events] == []
+
+
+def rows(page: Path, kinds: set[str]) -> dict[str, str]:
+    """The rows of a page's tables that begin with one of these words."""
+    found = re.findall(r"^\| `(\w+)` (\|.*)$", page.read_text(), re.MULTILINE)
+    return {word: rest for word, rest in found if word in kinds}
+
+
+def tagged(union: Any) -> dict[str, tuple[str, ...]]:  # noqa: ANN401  # a union of types is no type
+    """The tag of each struct of a union, and its fields."""
+    return {str(kind.__struct_config__.tag): kind.__struct_fields__ for kind in get_args(union)}
+
+
+@pytest.mark.parametrize(
+    ("union", "said_once"), [(Record, {"shard"}), (Entry, {"offsets"})], ids=["records", "entries"]
+)
+def test_every_kind_of_record_in_the_journal_is_on_the_page_with_all_of_its_fields(
+    union: Any,  # noqa: ANN401  # as above
+    said_once: set[str],
+) -> None:
+    kinds, page = tagged(union), REFERENCE / "events.md"
+    explained = rows(page, set(kinds))
+    missing = [
+        f"{kind}.{field}"
+        for kind, fields in kinds.items()
+        for field in fields
+        if f"`{field}`" not in explained.get(kind, "") and field not in said_once
+    ]
+    assert missing == []
+    assert all(f"`{field}`" in page.read_text() for field in said_once)
+
+
+def test_the_fields_of_a_shard_s_head_are_those_that_the_scripts_read_and_write() -> None:
+    edges = REPOSITORY / "streams" / "edges"
+    scripts = "".join((edges / f"{name}.lua").read_text() for name in ("claim", "commit"))
+    calls = re.findall(r"'H(?:M?GET|SET)', KEYS\[1\]((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)", scripts)
+    written = {word for call in calls for word in re.findall(r"'([a-z]+)'", call)}
+    page = (REFERENCE / "redis-keys.md").read_text()
+    section = page[page.index("## The head of a shard") : page.index("## What Redis must be")]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == written
 
 
 def test_the_readme_prints_the_configuration_of_the_example() -> None:

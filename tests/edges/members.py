@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class Member:
         self.events: list[tuple[str, list[Place]]] = []
         self.reading: dict[Place, int] = {}
         self.fresh: dict[Place, list[int]] = {}
-        self.most = 500
+        self.most, self.wait_s = 500, 0.02
         self.on_claim: Callable[[], None] = lambda: None
         self.on_revoke: Callable[[], None] = lambda: None
         settings = {"bootstrap.servers": bootstrap, "topic.metadata.refresh.interval.ms": "1000"} | kafka
@@ -86,10 +87,10 @@ class Member:
                 return []
             raise
 
-    def step(self, most: int = 0, timeout_s: float = 0.02) -> int:
+    def step(self, most: int = 0, timeout_s: float | None = None) -> int:
         """Read once; every record must be the next one of its partition. Returns how many there were."""
         count = 0
-        for batch in self._poll(most or self.most, timeout_s):
+        for batch in self._poll(most or self.most, self.wait_s if timeout_s is None else timeout_s):
             for partition, first, last in batch.partitions():
                 place = batch.topic, partition
                 if place not in self.reading:
@@ -119,6 +120,29 @@ def fill(bootstrap: str, topics: list[str], partitions: int, first: int, last: i
             for partition in range(partitions):
                 producer.produce(topic, b"%0*d" % (size, number), partition=partition)
     assert producer.flush(PATIENCE_S) == 0
+
+
+@contextlib.contextmanager
+def trickle(bootstrap: str, topics: list[str], partitions: int) -> Iterator[Callable[[], int]]:
+    """Put number after number into every partition until the block ends; yields a function that tells how many each has."""
+    sent, stop = [0], threading.Event()
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "enable.idempotence": True})
+
+    def run() -> None:
+        while not stop.wait(0.005):
+            for topic in topics:
+                for partition in range(partitions):
+                    producer.produce(topic, b"%d" % sent[0], partition=partition)
+            sent[0] += 1
+        producer.flush(PATIENCE_S)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield lambda: sent[0]
+    finally:
+        stop.set()
+        thread.join()
 
 
 def until(done: Callable[[], bool], *members: Member, within_s: float = PATIENCE_S) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 from confluent_kafka.admin import AdminClient
 
-from loadtest import throughput, workload
+from loadtest import place, throughput, workload
 from loadtest.__main__ import main
 from loadtest.measure import CLIENT_THREADS, REST
 
@@ -126,8 +126,9 @@ def test_a_redis_that_does_not_answer_is_one_sentence_and_exit_status_2(capsys: 
 
 
 def test_a_broker_that_does_not_answer_is_one_sentence_and_exit_status_2(
-    redis_url: str, capsys: pytest.CaptureFixture[str]
+    redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(place, "REQUEST_S", 1.0)
     assert main(["throughput", "--events", "10", "--bootstrap", "127.0.0.1:1", "--redis", redis_url]) == 2
     said = capsys.readouterr().err.splitlines()
     assert "Kafka did not answer" in said[0]

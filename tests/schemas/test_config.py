@@ -148,6 +148,15 @@ def test_a_deployment_that_cannot_work_is_refused(changes: dict[str, object]) ->
         Config.model_validate({"models": {"fraud": MODEL}, **changes})
 
 
+def test_the_consumer_protocol_leaves_time_outs_to_the_broker_and_the_assignor_to_us() -> None:
+    kafka: dict[str, object] = {"bootstrap.servers": "k:9092", "group.protocol": "consumer"}
+    assert Config.model_validate({"models": {"m": MODEL}, "kafka": kafka}).kafka["group.protocol"] == "consumer"
+    refused = {"session.timeout.ms": 6000, "group.remote.assignor": "uniform", "group.protocol": "share"}
+    for name, value in refused.items():
+        with pytest.raises(ValidationError, match=name.replace(".", r"\.")):
+            Config.model_validate({"models": {"m": MODEL}, "kafka": kafka | {name: value}})
+
+
 def test_settings_of_librdkafka_pass_through_with_their_types() -> None:
     settings = {"bootstrap.servers": "k:9092", "fetch.min.bytes": 1, "socket.keepalive.enable": True}
     assert settings == Config.model_validate({"models": {"m": MODEL}, "kafka": settings}).kafka

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from docs.scripts.pictures import clocks, distances, join, maturity, proxies, rules, streams, summaries, views, windows
+from docs.scripts.pictures import (
+    clocks,
+    commit,
+    distances,
+    join,
+    maturity,
+    proxies,
+    rules,
+    streams,
+    summaries,
+    views,
+    windows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,4 +34,5 @@ PICTURES: Final[dict[str, Callable[[], Figure]]] = {
     **maturity.PICTURES,
     **views.PICTURES,
     **join.PICTURES,
+    **commit.PICTURES,
 }
