@@ -45,6 +45,13 @@ CONSUMER_DEFAULTS: dict[str, str | int | bool] = {
     # Producers and topics may allow records of several MB, and one response must be able to hold one.
     "receive.message.max.bytes": 200_000_000,
 }
+CLIENT_DEFAULTS: dict[str, str | int | bool] = {
+    # 10 s by default: so long a client would stay away from a broker that is back.
+    "reconnect.backoff.max.ms": 1000,
+    # 60 s by default: so long a request would wait on a connection whose other end is gone without a word.
+    "socket.timeout.ms": 10_000,
+    "socket.keepalive.enable": True,
+}
 CLASSIC_DEFAULTS: dict[str, str | int | bool] = {
     # 3 s by default: so late the others hear, in the answer to a heartbeat, that somebody left or died and theirs is the rest.
     "heartbeat.interval.ms": 500,
@@ -65,8 +72,7 @@ def client_settings(kafka: Mapping[str, str | int | bool]) -> dict[str, Any]:
 
     Its level 3 has a line for every attempt to connect, 20 a second; what is wrong comes as an error of a call, too.
     """
-    # 10 s by default: so long a client would stay away from a broker that is back.
-    return {"log_level": 2, "reconnect.backoff.max.ms": 1000, **kafka}
+    return {"log_level": 2, **CLIENT_DEFAULTS, **kafka}
 
 
 def without_group(kafka: Mapping[str, str | int | bool]) -> dict[str, str | int | bool]:

@@ -1,0 +1,46 @@
+"""The simulation can fail: with any one protection of the protocol taken out it finds a history that goes wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sim import engine, protocol, sabotage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WITHIN = 1_500
+"""Seeds: a seventh of what a test run goes through."""
+
+
+@pytest.mark.parametrize(
+    ("taken_out", "hazards"), sabotage.ALL.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_protection_that_is_taken_out_is_missed(taken_out: sabotage.Sabotage, hazards: dict[str, Any]) -> None:
+    with taken_out():
+        assert any(_goes_wrong(lambda seed: protocol.run(seed, **hazards), seed) for seed in range(WITHIN))
+
+
+@pytest.mark.parametrize(
+    "taken_out",
+    [
+        sabotage.claim_epochs_ignored,
+        sabotage.journal_not_awaited,
+        sabotage.journal_not_read,
+        sabotage.memory_kept_blindly,
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_the_whole_engine_misses_it_too(taken_out: sabotage.Sabotage) -> None:
+    with taken_out():
+        assert any(_goes_wrong(engine.run, seed) for seed in range(WITHIN // 15))
+
+
+def _goes_wrong(run: Callable[[int], object], seed: int) -> bool:
+    try:
+        run(seed)
+    except Exception:  # noqa: BLE001  # whatever it is, it was noticed
+        return True
+    return False
