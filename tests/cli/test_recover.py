@@ -15,7 +15,7 @@ from schemas.config import Config, load
 from schemas.errors import ConfigError, PartitionCountChanged, StateMissing
 from schemas.identifiers import model_tag, task_tag
 from schemas.journal import Claim, ClockEntry, Entries, Rebuild, Record, SkipEntry
-from schemas.outbox import OutboxEvent, payload
+from schemas.outbox import payload
 from streams import logfile
 from streams.digest import digest
 from streams.edges.memory_journal import MemoryJournal
@@ -54,21 +54,26 @@ class Log:
     forgotten: list[str] = field(default_factory=list)
 
     def counts(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """As Kafka tells."""
         return {t: 1 if t == "driftline.journal" else PARTITIONS for t in topics}
 
     def ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """As Kafka tells."""
         return {t: self.identity[t] for t in topics if t in self.identity}
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """As Kafka tells."""
         ends = [o + 1 for p, o, _, _ in self.rows.get(topic, []) if p == partition]
         begins = self.begins.get((topic, partition), 0)
         return begins, max([begins, *ends])
 
     def members(self, group: str) -> int:
+        """As Kafka tells."""
         assert group == "driftline"
         return self.workers
 
     def forget(self, group: str) -> bool:
+        """As Kafka does."""
         self.forgotten.append(group)
         return True
 
@@ -102,6 +107,7 @@ class Deployment:
         return host
 
     def refuse_other_topics(self) -> None:
+        """As a worker does when it starts."""
         for topic, found in self.log.identity.items():
             assert self.store.pin(GROUP, f"topic {topic}", found) == found, "the worker would refuse"
 
@@ -116,6 +122,7 @@ class Deployment:
             self.settle(host)
 
     def settle(self, host: Host) -> None:
+        """Commit what was read, and decide what can be decided."""
         for owned in host.tasks.values():
             owned.shard.write()
             if owned.dirty:
@@ -124,13 +131,16 @@ class Deployment:
             pass
 
     def written(self) -> list[tuple[int, Record]]:
+        """The journal, by offset."""
         return list(enumerate(self.journal.records))
 
     def rebuild(self) -> None:
+        """Plan a rebuild and do it."""
         plan = plan_rebuild(self.config, self.store, self.log, self.written())
         rebuild(self.config, self.store, self.log, self.journal, plan)
 
     def skip(self) -> list[tuple[str, int, int, int, str]]:
+        """Plan a skip and do it; returns topic, partition, from, to and why."""
         plan = plan_skip(self.config, self.store, self.log)
         skip(self.config, self.store, self.journal, plan)
         return [(s.topic, s.partition, s.stands, s.offset, s.why) for s in plan.skips]
@@ -156,13 +166,17 @@ class Deployment:
         return found + [logfile.Record(self.config.topics.journal, 0, i, 0, None, v) for i, v in enumerate(values)]
 
     def digest(self) -> str:
+        """Everything that is stored."""
         return digest(self.store, read_state(self.config, self.store))
 
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Deployment:
     """The story of the command line with a change halfway, so that alerts open; nothing is read yet."""
-    model = {"alerts": {"false_alarms": "1 per 1h", "confirm": "1 of 1"}, "retrain": {"min_labels": 500, "approval": "none"}}
+    model = {
+        "alerts": {"false_alarms": "1 per 1h", "confirm": "1 of 1"},
+        "retrain": {"min_labels": 500, "approval": "none"},
+    }
     setting = story.Setting(model=model)
     config = load(story.write_config(tmp_path, setting))
     n = 4_000
@@ -423,7 +437,7 @@ def test_a_skip_can_be_kept_to_a_topic_and_a_partition(deployment: Deployment) -
     assert found(None, None) == [("predictions", 0), ("predictions", 1), ("labels", 0), ("labels", 1)]
     assert found("labels", None) == [("labels", 0), ("labels", 1)]
     assert found("predictions", 1) == [("predictions", 1)]
-    with pytest.raises(ConfigError, match="no input topic 'driftline.alerts'"):
+    with pytest.raises(ConfigError, match=r"no input topic 'driftline\.alerts'"):
         found("driftline.alerts", None)
     with pytest.raises(ConfigError, match="no partition 2"):
         found(None, 2)

@@ -1,0 +1,104 @@
+"""Cells that measure: from a SIGKILL, or a SIGTERM, to the first new commit of every task that the worker had."""
+
+from __future__ import annotations
+
+import time
+
+from tests.faults.cell import Cell, Stage
+from tests.faults.deployment import Deployment
+from tests.faults.load import Load, Spec
+from tests.faults.processes import WorkerProcess
+from tests.faults.watch import Watch
+
+SAMPLES = 51
+PARTITIONS = 6
+_LONG_S = 60.0
+"""What takes longer is a failure and no sample."""
+
+
+def after_kill(stage: Stage) -> None:
+    """Three of six workers are killed at a time; the others have their tasks once the session is over."""
+    with stage.deployment(partitions=PARTITIONS) as d, Watch(d) as watch:
+        workers = [d.start(f"w{i}") for i in range(PARTITIONS)]
+        number = len(workers)
+        d.wait_ready(*workers)
+        load = d.load(Spec(predictions=600_000, partitions=PARTITIONS, rate=2_000))
+        while len(stage.samples.get("kill_to_commit_s", [])) < SAMPLES:
+            owned = settled(d, watch, workers)
+            victims = workers[:3]
+            with stage.fault(d, watch, "SIGKILL", note=False):
+                times = {}
+                for victim in victims:
+                    owners = {watch.now(p).owner for p in owned[victim.name]}
+                    times[victim.name] = (time.monotonic(), owners)
+                    victim.kill()
+            for victim in victims:
+                begin, owners = times[victim.name]
+                record(stage, watch, "kill_to_commit_s", victim, owned[victim.name], begin, owners)
+                stage.count("kills")
+            workers = [w for w in workers if w not in victims]
+            workers += [d.start(f"w{number + i}") for i in range(len(victims))]
+            number += len(victims)
+        finish(stage, d, load)
+
+
+def after_term(stage: Stage) -> None:
+    """One of four workers is told to end; the others have its tasks as soon as it is gone. A new one joins."""
+    with stage.deployment() as d, Watch(d) as watch:
+        workers = [d.start(f"w{i}") for i in range(4)]
+        number = len(workers)
+        d.wait_ready(*workers)
+        load = d.load(Spec(predictions=600_000, rate=2_000))
+        while len(stage.samples.get("term_to_commit_s", [])) < SAMPLES:
+            owned = settled(d, watch, workers)
+            victim = workers[0]
+            with stage.fault(d, watch, "SIGTERM", note=False):
+                owners, begin = {watch.now(p).owner for p in owned[victim.name]}, time.monotonic()
+                victim.term()
+                record(stage, watch, "term_to_commit_s", victim, owned[victim.name], begin, owners)
+            status = victim.wait()
+            assert status == 0, f"{victim.name} ended with {status}: {victim.tail()}"
+            workers.remove(victim)
+            workers.append(d.start(f"w{number}"))
+            number += 1
+        finish(stage, d, load)
+
+
+def record(
+    stage: Stage, watch: Watch, series: str, victim: WorkerProcess, tasks: set[int], begin: float, owners: set[str]
+) -> None:
+    """One sample: until every task of the victim had a commit of somebody else."""
+    (owner,) = owners
+    took = watch.wait_commit(tasks, begin, not_by=owner, timeout_s=_LONG_S)
+    assert took is not None, f"nobody took over {sorted(tasks)} of {victim.name} within {_LONG_S} s"
+    stage.sample(series, took)
+
+
+def settled(d: Deployment, watch: Watch, workers: list[WorkerProcess]) -> dict[str, set[int]]:
+    """The tasks of each worker, once the last rebalance is over: everyone has some, and each has committed under its owner."""
+    found: dict[str, set[int]] = {}
+
+    def shared() -> bool:
+        found.clear()
+        found.update({w.name: w.partitions() for w in workers})
+        told = sorted(p for mine in found.values() for p in mine)
+        return all(found.values()) and told == sorted(watch.history) and len(watch.owners()) == len(workers)
+
+    d.wait_for(shared, "every worker to own tasks, and nobody else's", _LONG_S)
+    begin = time.monotonic()
+    d.wait_for(lambda: all(watch.first_commit(p, begin) for p in watch.history), "every task to commit", _LONG_S)
+    return found
+
+
+def finish(stage: Stage, d: Deployment, load: Load) -> None:
+    """The rest of the traffic at once; then hold the results against the truth."""
+    load.hurry()
+    for series, values in stage.samples.items():
+        stage.note(f"{series}: {len(values)} samples, at most {max(values):.2f}")
+    stage.settle(d, load, timeout_s=300)
+
+
+CELLS = [
+    Cell("recovery.kill", f"from SIGKILL to new commits, {SAMPLES} times", after_kill),
+    Cell("recovery.term", f"from SIGTERM to new commits of others, {SAMPLES} times", after_term),
+]
