@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 GRACE_S = 3.0
 
 LONGEST = (
-    "tests/faults/test_short.py",
     "tests/integration/test_million.py",
     "tests/property/test_oracle_histories.py",
     "tests/integration/test_same_results.py",

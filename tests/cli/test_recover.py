@@ -358,6 +358,8 @@ def test_what_was_journaled_and_not_committed_before_a_skip_is_obeyed_in_its_pla
     assert [(s[0], s[3]) for s in deployment.skip()] == [("predictions", cut)] * PARTITIONS
     host = deployment.worker()
     assert all(owned.shard.pending for owned in host.tasks.values())  # of the labels nothing is gone
+    deployment.read(host, until=700)
+    host = deployment.worker()
     deployment.read(host)
 
     assert not any(owned.held or owned.shard.pending for owned in host.tasks.values())

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from math import nan
 from multiprocessing import get_context
 from typing import Any, cast
@@ -43,14 +43,13 @@ Key = tuple[str, int, str, str]
 class Model(Watched):
     """A model whose proxies take their share of the budget, though the oracle does not decide about them."""
 
-    @cached_property
-    def cells(self) -> int:  # type: ignore[override]  # as that of the base
-        """How many tests share the budget of performance, sequential and proxies."""
+    @property
+    def proxies(self) -> int:
+        """Calibration needs labels, the others scores."""
         known = self.reference.outcomes
         labelled = known is not None and bool(layout.score_histograms(known).any())
         scored = self.reference.scored is not None
-        proxies = [p for p in self.config.proxy if (labelled if p == "calibration" else scored)]
-        return Watched.cells.func(self) + len(proxies)
+        return sum(labelled if p == "calibration" else scored for p in self.config.proxy)
 
 
 @dataclass
@@ -77,7 +76,7 @@ class Expected:
 
 def watched(config: Config) -> dict[str, Watched]:
     """The models with their references. Raises CannotLookError for what the oracle does not know."""
-    found = {}
+    found: dict[str, Watched] = {}
     if config.feature_sets:
         raise CannotLookError("feature sets are not understood")
     for name, model in config.models.items():

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 REQUEST_S = 10.0
 """How long one question to the broker may take."""
 SILENCE_S = 20.0
 """So long nothing may come before the broker counts as away: the restart of one takes less."""
 _BATCH = 5_000
+_ENDS: tuple[Any, Any] = (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]  # the client's
 _GROUP_ONLY = {
     "group.instance.id",
     "group.protocol",
@@ -67,7 +69,7 @@ class Log:
                 if topic not in known or known[topic].error is not None:
                     raise CannotLookError(f"topic {topic} is not there")
                 places += [TopicPartition(topic, p) for p in known[topic].partitions]
-            low, high = (self._offsets(places, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
+            low, high = (self._offsets(places, spec) for spec in _ENDS)
         except KafkaException as error:
             raise CannotLookError(f"Kafka: {error}") from error
         return {t: {p: (low[t, p], high[t, p]) for p in sorted(known[t].partitions)} for t in topics}
@@ -104,7 +106,12 @@ class Log:
                     return
                 kind, stamp = message.timestamp()
                 appended = kind == TIMESTAMP_LOG_APPEND_TIME
-                yield Raw(offset, stamp, appended, message.key(), message.value(), dict(message.headers() or []))
+                yield Raw(offset, stamp, appended, message.key(), message.value(), _headers(message))
             if time.monotonic() - heard > SILENCE_S:
                 what = f"{topic}/{partition}: nothing came for {SILENCE_S:.0f} s, at offset {at} of {end}"
                 raise CannotLookError(what)
+
+
+def _headers(message: Any) -> dict[str, bytes | None]:  # noqa: ANN401  # untyped client
+    """A record's headers; of one that is repeated the last counts."""
+    return dict(message.headers() or [])

@@ -83,7 +83,12 @@ class Watched:
     def cells(self) -> int:
         """How many tests share the budget of performance and sequential: a window is judged twice if its horizon is later."""
         looks = 2 if self.rules.horizon > self.rules.maturity else 1
-        return looks * len(self.config.performance) + int(self.config.sequential)
+        return looks * len(self.config.performance) + int(self.config.sequential) + self.proxies
+
+    @property
+    def proxies(self) -> int:
+        """How many tests of proxies share it, too; the worlds of the oracle have none."""
+        return 0
 
     def looked_at(self, vector: bytes) -> tuple[dict[str, float | None], dict[str, Comparison]]:
         """All metrics of an outcome vector, and the watched ones beside the reference's; kept, because vectors come again."""
