@@ -70,8 +70,6 @@ class DecidedEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="entry",
     """As those of a command."""
 
 
-TaskEntry = ClockEntry | StartEntry | SkipEntry
-EvaluatorEntry = CommandEntry | DecidedEntry
 Entry = ClockEntry | StartEntry | SkipEntry | CommandEntry | DecidedEntry
 
 

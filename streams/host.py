@@ -214,13 +214,35 @@ class Host:
     # -- records ------------------------------------------------------------------------------------------------------
 
     def take(self, batch: RecordBatch) -> int:
-        """Fold a batch into the tasks that own its partitions; returns how many records were new to them."""
-        new = self._take(batch)
-        group = self.group_of[batch.topic]
-        for partition, _, _ in batch.partitions():
-            owned = self.tasks.get((group, partition))
-            if owned is not None and owned.shard.pending:
+        """Fold a batch into the tasks that own its partitions; returns how many records were new to them.
+
+        A commit in doubt is settled first: what is folded beside it would count as committed when its answer comes.
+
+        Raises ConnectionProblem (a reference, or the answer to a commit, could not be had): then give the batch again. Also what
+        ``commit`` raises.
+        """
+        group, new = self.group_of[batch.topic], 0
+        mine = [self.tasks[group, p] for p, _, _ in batch.partitions() if (group, p) in self.tasks]
+        for owned in mine:
+            if owned.shard.in_doubt:
+                self.commit(owned)
+            new += self._take_held(owned)  # left there when a fold could not be done
+        new += self._take(batch)
+        for owned in mine:
+            if owned.shard.pending:
                 new += self._obey(owned)
+        return new
+
+    def _take_held(self, owned: OwnedTask) -> int:
+        """Fold what was held back, as far as it is let in; what cannot be folded now stays held."""
+        held, owned.held = owned.held, []
+        new = 0
+        for i, batch in enumerate(held):
+            try:
+                new += self._take(batch)
+            except BaseException:
+                owned.held = held[i:] + owned.held
+                raise
         return new
 
     def _take(self, batch: RecordBatch) -> int:
@@ -268,8 +290,7 @@ class Host:
                     task.offsets[entry.topic] = entry.offset
             shard.obeyed()
             owned.dirty = True
-            held, owned.held = owned.held, []
-            new += sum(map(self._take, held))
+            new += self._take_held(owned)
         return new
 
     def begin_at(self, owned: OwnedTask, begins: Mapping[str, int]) -> None:
@@ -348,6 +369,10 @@ class Host:
         interval = self.config.commit_interval / 1000
         now = self._now()
         self._publisher.poll()
+        for owned in self.tasks.values():
+            if owned.shard.in_doubt:  # before anything else
+                self.commit(owned)
+                self._unfinished.add(owned.group)
         moved = self._unfinished  # a backlog of windows does not wait for the next commit
         for group in self.plans:
             if now - self._looked_at.get(group, -interval) >= interval and any(g == group for g, _ in self.tasks):
@@ -355,26 +380,29 @@ class Host:
                 self._look_at_cursors(group)
                 self._looked_at[group] = now
                 moved.add(group)
+        moved |= self._commit_due(now)
+        self._unfinished = {group for group in sorted(moved) if self.evaluate(group)}
+        return bool(self._unfinished)
+
+    def _commit_due(self, now: float) -> set[str]:
+        """Commit the tasks that are due, where everything they need stands in Kafka; returns their groups."""
         for owned in self.tasks.values():
             if not owned.dirty:
                 owned.clean_at = now
-        due = [owned for owned in self.tasks.values() if self._due(owned, now - interval)]
+        due = [owned for owned in self.tasks.values() if self._due(owned, now - self.config.commit_interval / 1000)]
         for owned in due:
             owned.shard.write()
-        if due and self._settled():
-            for owned in due:
-                if owned.shard.journaled:
-                    self.commit(owned)
-                    moved.add(owned.group)
-        self._unfinished = {group for group in sorted(moved) if self.evaluate(group)}
-        return bool(self._unfinished)
+        ready = [owned for owned in due if owned.shard.journaled] if due and self._settled() else []
+        for owned in ready:
+            self.commit(owned)
+        return {owned.group for owned in ready}
 
     @staticmethod
     def _due(owned: OwnedTask, since: float) -> bool:
         due = owned.committed_at <= since
-        if not (owned.dirty or owned.shard.in_doubt or (due and owned.shard.acknowledged)):
+        if not (owned.dirty or (due and owned.shard.acknowledged)):
             return False
-        return due or owned.shard.in_doubt or bool(owned.task.ripe())
+        return due or bool(owned.task.ripe())
 
     def commit(self, owned: OwnedTask) -> None:
         """One atomic commit of a task; everything noted must stand in the journal.

@@ -24,6 +24,7 @@ from schemas.errors import (
     AheadOfLogEnd,
     CommitConflict,
     ConnectionProblem,
+    DriftlineError,
     OwnershipLost,
     PartitionCountChanged,
     StoreRestarted,
@@ -62,7 +63,7 @@ LAG_EVERY_S = 5.0
 TOPICS_EVERY_S = 30.0
 """How often a worker looks whether its topics are still the same ones, with as many partitions."""
 REVOKE_S = 5.0
-"""How long all last commits of a revocation may take; what is not committed by then is left to the next owner."""
+"""So long the last commits of a revocation may begin; a task whose turn comes later is left to the next owner as it is."""
 UNCOMMITTED_S = 3.0
 """So long a commit may wait for Kafka's acknowledgements before nothing more is fetched: memory must not grow meanwhile."""
 STALLED_S = 60.0
@@ -87,7 +88,9 @@ class Status:
         """Why the worker is not ready, empty when it is."""
         if self.problem or not self.stalled:
             return self.problem
-        named = ", ".join(f"{topic}/{partition} for {late:.0f} s" for (topic, partition), late in self.stalled.items())
+        named = ", ".join(
+            f"{topic}/{partition} for {late:.0f} s" for (topic, partition), late in list(self.stalled.items())
+        )
         return f"records wait and none is counted: {named}. Look at this worker's log, and restart it"
 
 
@@ -153,28 +156,40 @@ class Worker:
     def _claimed(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Claim the tasks of these partitions (R10); returns the offsets to read from. May raise ConnectionProblem."""
         self._forget(partitions)  # what was fetched before is fetched again, from where the state stands
+        wanted = sorted({(self.host.group_of[t], p) for t, p in partitions})
         starts: dict[tuple[str, int], int] = {}
-        for group, partition in sorted({(self.host.group_of[t], p) for t, p in partitions}):
-            if partition >= self.host.partitions[group]:
-                count = self.host.partitions[group]
-                what = f"{self.host.topics[group][0]}/{partition} is ours, the state was made for {count} partitions"
-                raise PartitionCountChanged(what, OTHER_COUNT)
-            starts |= self._claim(group, partition)
+        try:
+            for group, partition in wanted:
+                starts |= self._claim(group, partition)
+                self._again.discard((group, partition))
+            self._listen()
+        except BaseException:  # all of them are asked for again: until then none may work without being read
+            for group, partition in wanted:
+                self.host.release(group, partition, commit=False)
+            raise
         self.host.forget()
-        self._listen()
         log.info("assigned", tasks=sorted(f"{g}/{p}" for g, p in self.host.tasks))
         return starts
 
     def _claim(self, group: str, partition: int) -> dict[tuple[str, int], int]:
-        """Claim one task; returns the offsets to read from."""
+        """Claim one task; returns the offsets to read from. Where something is raised it is not ours."""
+        if partition >= self.host.partitions[group]:
+            count = self.host.partitions[group]
+            what = f"{self.host.topics[group][0]}/{partition} is ours, the state was made for {count} partitions"
+            raise PartitionCountChanged(what, OTHER_COUNT)
         self.host.release(group, partition, commit=False)
         owned = self.host.claim(group, partition)
-        if owned.shard.pending:  # what it names may be gone from the topics
-            self.host.begin_at(owned, {topic: self.log.bounds(topic, partition)[0] for topic in owned.task.topics})
-        now = time.monotonic()
-        for topic, offset in owned.task.offsets.items():
-            owned.behind[topic] = self._ends[topic, partition] = self.log.verify(topic, partition, offset)
-            self._last_record[topic, partition] = now
+        try:
+            if owned.shard.pending:  # what it names may be gone from the topics
+                begins = {topic: self.log.bounds(topic, partition)[0] for topic in owned.task.topics}
+                self.host.begin_at(owned, begins)
+            now = time.monotonic()
+            for topic, offset in owned.task.offsets.items():
+                owned.behind[topic] = self._ends[topic, partition] = self.log.verify(topic, partition, offset)
+                self._last_record[topic, partition] = now
+        except BaseException:
+            self.host.release(group, partition, commit=False)
+            raise
         return {(topic, partition): offset for topic, offset in owned.task.offsets.items()}
 
     def _claim_again(self) -> None:
@@ -232,7 +247,7 @@ class Worker:
             self._again.discard((group, partition))
             try:
                 self.host.release(group, partition, commit=time.monotonic() < deadline)
-            except (OwnershipLost, CommitConflict, StoreRestarted, ConnectionProblem) as error:
+            except DriftlineError as error:
                 log.warning("left without a last commit", task=f"{group}/{partition}", reason=str(error))
 
     def _forget(self, partitions: list[tuple[str, int]]) -> None:
@@ -286,7 +301,7 @@ class Worker:
     def _refuse_backlog(self) -> None:
         """Raise ConnectionProblem when so much waits for Kafka or Redis that nothing more may come in (P6)."""
         late = self.host.uncommitted_s()
-        if late > UNCOMMITTED_S:
+        if late > UNCOMMITTED_S + self.config.commit_interval / 1000:
             what = f"counts wait for a commit for {late:.0f} s, because Kafka does not acknowledge dead letters or the journal"
             raise ConnectionProblem(what, "look at these topics: do they exist, and have they enough replicas in sync")
         if self.publisher.full:
@@ -306,6 +321,7 @@ class Worker:
         if self.status.problem != str(error):
             log.warning("waiting", reason=str(error))
         self.status.problem = str(error)
+        self._progress.clear()  # while we wait nothing moves, and nobody wonders
         if not self._paused:
             self.log.pause()
             self._paused = True
@@ -372,7 +388,7 @@ class Worker:
     def _maybe_silent(self, group: str, partition: int, topic: str) -> None:
         """Caught up and silent: the wall clock, read before the broker was asked, stands in for record time (R2)."""
         time_ms = wall_ms()
-        _, end = self.log.bounds(topic, partition)
+        _, end = self.log.bounds(topic, partition, ASK_S)
         self._ends[topic, partition] = end
         # The position passes the markers of transactions, which no record has the offset of.
         if self.log.position(topic, partition) >= end and (topic, partition) not in self.host.blocked():
@@ -390,8 +406,10 @@ class Worker:
         return self.host.command(PREDICTIONS, command, partition, offset)
 
     def _close(self) -> None:
-        self._release([(t, p) for g, p in self.host.tasks for t in self.host.topics[g]], last_commit_s=REVOKE_S)
-        self.log.close()
+        try:
+            self._release([(t, p) for g, p in self.host.tasks for t in self.host.topics[g]], last_commit_s=REVOKE_S)
+        finally:  # or the others would wait for our session to end
+            self.log.close()
         if self.control is not None:
             self.control.close()
         self.publisher.close(5.0)

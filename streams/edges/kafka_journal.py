@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas import journal
 from schemas.errors import RESTORE, AheadOfLogEnd, ConnectionProblem, StateCorrupt
@@ -87,7 +87,8 @@ class KafkaJournal:
                     if message.error() is not None:
                         raise_for(message.error(), self._topic)
                         continue
-                    heard = time.monotonic()
+                    if message.partition() in open_:
+                        heard = time.monotonic()
                     partition, offset = message.partition(), message.offset()
                     shard = stops.get(message.key() or b"", "")
                     if shard and shard not in closed and offset > since[shard]:
@@ -128,7 +129,7 @@ class KafkaJournal:
             self._producer.produce(
                 event.topic, value=event.value, key=event.key, headers=event.headers, on_delivery=delivered
             )
-        except BufferError:
+        except (BufferError, KafkaException):  # the queue is full, or the topic is not there
             self._under_way -= 1
             self._unsent.append(sent)
 

@@ -120,7 +120,10 @@ class RedisStore:
         """Look at every new connection, before anything is sent on it: a Redis that was restarted may have gone back (R3)."""
         connection.on_connect()
         connection.send_command("INFO", "server")
-        life = _RUN_ID.findall(connection.read_response())[0]
+        found = _RUN_ID.search(connection.read_response())
+        if found is None:
+            raise redis.exceptions.ConnectionError("INFO does not tell Redis' run_id, by which a restart is noticed")
+        life = found[1]
         self._life = self._life or life
         if self._life != life:
             raise _Restarted("Redis was restarted")

@@ -311,15 +311,20 @@ class Evaluator:
             self.changed = True
 
     def reached(self, limit: Cursors) -> bool:
-        """Whether every family has decided what lies before the cursors of a journaled command."""
-        mine = self.head.cursors
-        pairs = (
-            (mine.drift, limit.drift),
-            (mine.performance, limit.performance),
-            (mine.sequential, limit.sequential),
-            (mine.final, limit.final),
-        )
-        return all(a >= b for a, b in pairs)
+        """Whether every family has looked at what lies before the cursors of a journaled command.
+
+        Silence moves cursors, too; under another configuration than the command's it may not, and the cursors stay behind what
+        was looked at.
+        """
+        c, through = self.head.cursors, self._through
+        pairs = [("drift", c.drift, limit.drift)]
+        if self.model.labelled:
+            pairs += [
+                ("performance", c.performance, limit.performance),
+                ("sequential", c.sequential, limit.sequential),
+                ("final", c.final, min(limit.final, c.performance)),
+            ]
+        return all(max(at, through.get(family, at)) >= wanted for family, at, wanted in pairs)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 

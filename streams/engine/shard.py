@@ -11,7 +11,10 @@ and the store knows its id. (5) LOST and CONFLICT are exceptions: whoever holds 
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from schemas.errors import RESTORE, CommitConflict, OwnershipLost, StateMissing
 from schemas.journal import Claim, Entries
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from schemas.journal import Entry
     from streams.engine.journal import Journal
     from streams.engine.store import Store
+
+RECORD_BYTES = 500_000
+"""A record of the journal is full beyond this: with its last entry (a command, 64 KiB) it stays below Kafka's 1 MB."""
 
 
 class Shard:
@@ -97,8 +103,10 @@ class Shard:
         """Send what was noted to the journal; one record at a time, so that they stand in order."""
         if not self._notes or self._standing < self._written:
             return
-        record = Entries(shard=self.name, token=self.token, epoch=self.epoch, number=self._written, entries=self._notes)
-        self._notes = []
+        sizes = accumulate(len(msgspec.json.encode(entry)) for entry in self._notes)
+        most = 1 + sum(size <= RECORD_BYTES for size in sizes)
+        entries, self._notes = self._notes[:most], self._notes[most:]
+        record = Entries(shard=self.name, token=self.token, epoch=self.epoch, number=self._written, entries=entries)
         self._written += 1
         self._journal.write(record, self._stands)
 

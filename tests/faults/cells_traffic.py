@@ -107,10 +107,11 @@ def commit_share(stage: Stage) -> None:
     """One worker reads a backlog as fast as it can, with the product's own commit interval: the CPU inside commits.
 
     A thousand predictions a second of event time: at the speed of a saturated worker panes still close 50 times as often as they
-    would if event time ran with the clock, and each closure is a commit.
+    would if event time ran with the clock, and each closure is a commit. (Labels come within a minute, or the panes of their
+    arrival would close 500 times as often.)
     """
     with stage.deployment(settings={"commit_interval": "1s"}) as d:
-        load = d.load(Spec(predictions=400_000, rate=1_000_000, step_ms=1))
+        load = d.load(Spec(predictions=400_000, rate=1_000_000, step_ms=1, delay_ms=(1_000, 60_000)))
         truth = load.wait()
         one = d.start("one", program=("-m", "tests.faults.commit_cost"))
         begin = time.monotonic()

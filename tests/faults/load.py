@@ -63,6 +63,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 4
     step_ms: int = 50
     """Event time from one prediction to the next."""
+    delay_ms: tuple[int, int] = (10_000, 40 * MINUTE)
+    """From a prediction to its label: some come beyond maturity, all within the horizon."""
     regime: int = 48_000
     """Predictions until the next of ``REGIMES``: 40 minutes, four windows."""
     rate: float = 10_000
@@ -137,7 +139,7 @@ class Generator:
             answer.tolist(),
             score.tolist(),
             truth.tolist(),
-            rng.integers(10_000, 40 * MINUTE, n).tolist(),
+            rng.integers(*spec.delay_ms, n).tolist(),
         )
         for j, row in zip(range(first, last), zip(*columns, strict=True), strict=True):
             self._case(j, *row)

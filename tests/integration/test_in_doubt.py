@@ -8,12 +8,15 @@ import pytest
 
 from schemas.errors import ConnectionProblem
 from schemas.identifiers import task_tag
+from schemas.journal import ClockEntry
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
-from streams.engine.records import batch_of
+from streams.engine.fence import Pending, Position
+from streams.engine.records import RecordBatch, batch_of
 from streams.engine.store import Commit, Verdict
 from streams.host import Host
+from streams.owned import OwnedTask
 from streams.references import ReferenceBook, plans
 from tests.property import story
 
@@ -112,3 +115,57 @@ def test_what_a_task_tells_the_outside_is_what_it_has_committed(config: Config) 
     host.commit(owned)
     assert owned.offsets == {"predictions": 10, "labels": 0}
     assert sum(owned.ledger["predictions"].values()) == 10
+
+
+def test_nothing_is_folded_beside_a_commit_in_doubt(config: Config) -> None:
+    store = Away()
+    host, _ = host_of(config, store)
+    take(host, 0, 20)
+    owned = host.tasks["predictions", 0]
+    store.away = True
+    with pytest.raises(ConnectionProblem):
+        host.commit(owned)
+    with pytest.raises(ConnectionProblem):
+        take(host, 0, 40)  # the answer is still out
+    assert owned.task.offsets["predictions"] == 20
+
+    [late] = [store.unanswered[0]]
+    assert MemoryStore.commit(store, late) is Verdict.DONE  # it had happened, and only the answer was lost
+    store.away = False
+    take(host, 0, 40)
+    assert (owned.offsets["predictions"], owned.task.offsets["predictions"], owned.dirty) == (20, 40, True)
+    host.commit(owned)
+    host.release("predictions", 0, commit=False)
+    host.forget()
+    assert host.claim("predictions", 0).task.outcomes() == owned.task.outcomes()
+
+
+def test_records_that_an_entry_holds_back_are_not_lost_when_a_fold_fails(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _ = host_of(config, MemoryStore())
+    owned = host.tasks["predictions", 0]
+    found = {t: [(0, r.offset, r.timestamp, r.value) for r in story.records(0, 400)[t, 0]] for t in owned.task.topics}
+    entry = ClockEntry(topic="labels", time_ms=0, offsets={"predictions": 50, "labels": 10})
+    owned.shard.pending.append(Pending(Position(5, 1), [entry]))
+    host.take(batch_of("labels", found["labels"][:40]))
+    host.take(batch_of("labels", found["labels"][40:60]))
+    assert sum(map(len, owned.held)) == 50
+
+    fold = host._fold  # noqa: SLF001  # where a reference is looked up
+    failed: list[RecordBatch] = []
+
+    def failing(group: str, batch: RecordBatch, runs: list[tuple[OwnedTask, int, int]]) -> None:
+        if batch.topic == "labels" and not failed:
+            failed.append(batch)
+            raise ConnectionProblem("the reference of a version cannot be read", "wait")
+        fold(group, batch, runs)
+
+    monkeypatch.setattr(host, "_fold", failing)
+    predictions = batch_of("predictions", found["predictions"][:60])
+    with pytest.raises(ConnectionProblem):
+        host.take(predictions)
+    host.take(predictions)
+    host.take(batch_of("labels", found["labels"][60:80]))
+    counted = sum(owned.task.outcomes()["labels"].values()) + owned.task.join.waiting
+    assert (owned.task.offsets["labels"], counted, owned.held) == (80, 80, [])

@@ -163,16 +163,21 @@ def at_rest(config: Config) -> bool:
     return True
 
 
-def wait_until_read(config: Config, partitions: int, timeout_s: float = 90) -> None:
-    """Return when every record is committed, decided and published."""
+def wait_until_read(config: Config, partitions: int, timeout_s: float = 240) -> None:
+    """Return when every record is committed, decided and published; the time is for a machine that also compiles and tests."""
     bootstrap = str(config.kafka["bootstrap.servers"])
     topics = (config.topics.predictions, config.topics.labels)
     wanted = {(t, p): o for t in topics for p, o in ends(bootstrap, t, partitions).items()}
-    deadline = time.monotonic() + timeout_s
+    store, deadline = RedisStore(config.redis.url), time.monotonic() + timeout_s
+    shards = [model_tag(config.group, name) for name in config.models]
+    before: object = None
     while time.monotonic() < deadline:
-        if committed(config, partitions) == wanted and at_rest(config):
+        now = store.progress(shards)
+        # Looking whether all is decided means deciding it once more, so it is done only when the worker seems to have.
+        if now == before and committed(config, partitions) == wanted and at_rest(config):
             return
-        time.sleep(0.5)
+        before = now
+        time.sleep(1.0)
     message = f"not read after {timeout_s} s: {committed(config, partitions)} of {wanted}"
     raise AssertionError(message)
 

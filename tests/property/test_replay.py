@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.control import RetrainStarted, RetrainSucceeded
-from schemas.journal import to_event
+from schemas.identifiers import model_tag
+from schemas.journal import CommandEntry, Entries, to_event
 from schemas.outbox import payload
 from streams.digest import parts
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
+from streams.engine.kernels.clock import NEVER
 from streams.engine.records import batch_of
 from streams.host import Host
 from streams.logfile import Record
@@ -173,3 +175,32 @@ def test_every_record_is_accounted_for_once_in_a_live_run_that_crashes(seed: int
         for topic, outcomes in owned.task.outcomes().items():
             waiting = owned.task.join.waiting if topic == "labels" else 0
             assert len(live.inputs[topic, partition]) == sum(outcomes.values()) + waiting
+
+
+def test_a_replay_without_a_monitor_does_not_wait_for_what_only_that_monitor_moved(tmp_path: Path) -> None:
+    config = story.config(tmp_path)
+    model = config.models["loans"]
+    config = config.model_copy(
+        update={"feature_sets": {}, "models": {"loans": model.model_copy(update={"service": ()})}}
+    )
+    quiet = range(story.BEGIN + 60 * story.SECOND, story.BEGIN + 100 * story.SECOND)
+    inputs = [
+        r
+        for (topic, _), records in story.records(0).items()
+        for r in records
+        if topic == "labels" or (topic == "predictions" and json.loads(r.value or b"")["event_time"] not in quiet)
+    ]
+    plain = Replay(config, inputs)
+    plain.run()
+
+    first = story.BEGIN - 10 * story.SECOND
+    said = {"command": "approve", "model": "loans", "request": "another"}
+    # Taken while the service monitor watched: its silence had moved the cursor to 80 s, where no window ends.
+    cursors = (story.BEGIN + 80 * story.SECOND, first, first, NEVER, first)
+    entry = CommandEntry(partition=0, offset=0, cursors=cursors, command=dict(said), applied=False)
+    shard, worker = model_tag(config.group, "loans"), "a worker"
+    event = to_event(Entries(shard=shard, token=worker, epoch=1, number=0, entries=[entry]), config.topics.journal)
+    replay = Replay(config, [*inputs, Record(event.topic, 0, 0, 0, event.key, event.value)])
+    replay.run()
+    assert plain.events
+    assert {e.event_id for e in replay.events} == {e.event_id for e in plain.events}
