@@ -118,9 +118,11 @@ def test_an_endpoint_that_is_down_gets_everything_in_order_also_when_the_router_
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize(("program", "lost"), [(ROUTE, 0), (COMMITS_FIRST, 1)], ids=["as it is", "unprotected twin"])
+@pytest.mark.parametrize(
+    ("program", "loses"), [(ROUTE, False), (COMMITS_FIRST, True)], ids=["as it is", "unprotected twin"]
+)
 def test_a_killed_router_loses_nothing_and_delivers_at_most_one_event_of_a_topic_again(
-    deployment: Deployment, program: str, lost: int
+    deployment: Deployment, program: str, *, loses: bool
 ) -> None:
     events = [alert(str(number), model=f"model-{number % 5}") for number in range(30)]
 
@@ -138,7 +140,8 @@ def test_a_killed_router_loses_nothing_and_delivers_at_most_one_event_of_a_topic
         with RouteProgram(config, program) as second:
             eventually(lambda: _done(deployment) == 30)
             second.stop()
-    assert len({event.event_id for event in events} - set(endpoint.delivered)) == lost
+    # The twin may lose the last event too: its commit, which the wait above looks at, comes before the delivery.
+    assert bool({event.event_id for event in events} - set(endpoint.delivered)) is loses
     assert all(r.key == r.event_id for r in endpoint.requests)
     assert len(endpoint.delivered) - len(set(endpoint.delivered)) <= 1
     for model in range(5):
