@@ -66,7 +66,7 @@ def warm_up(config: Config) -> None:
         ReferenceBook(config, store),
     )
     host = Host(*args, time.monotonic, lambda: "")
-    host.claim(PREDICTIONS, 0)
+    host.claim([(PREDICTIONS, 0)])
     made = workload.rows(_WARM_ROWS, 1.0, seed=2, step_ms=_WARM_STEP_MS)
     halves = {
         config.topics.predictions: list(workload.predictions(made)),

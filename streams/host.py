@@ -111,32 +111,33 @@ class Host:
 
     # -- ownership ----------------------------------------------------------------------------------------------------
 
-    def claim(self, group: str, partition: int) -> OwnedTask:
-        """Take over a task and the evaluators that live with it; returns it with the offsets to read from.
+    def claim(self, places: Sequence[tuple[str, int]]) -> list[OwnedTask]:
+        """Take over tasks (group, partition) and the evaluators that live with them, all or none.
 
-        What we still hold of them in memory goes on where nothing has happened meanwhile.
+        Returns them with the offsets to read from. What we still hold of them in memory goes on where nothing has happened meanwhile.
+        One call for many, because the journal is read once for all of them.
 
         Raises ConnectionProblem, StoreRestarted or a StateError.
         """
-        name = task_tag(self.state_group(group), partition)
-        models = {model_tag(self.config.group, m): m for m in self._evaluated(group, partition)}
-        shards = claim(self.store, self._journal, [name, *models], self._token)
+        names = {task_tag(self.state_group(g), p): (g, p) for g, p in places}
+        models = {model_tag(self.config.group, m): (g, m) for g, p in places for m in self._evaluated(g, p)}
+        shards = claim(self.store, self._journal, [*names, *models], self._token)
         try:
-            owned = self._take_task(group, partition, shards[name])
-            evaluators = {
-                (group, model): self._take_evaluator(group, model, shards[shard]) for shard, model in models.items()
-            }
+            owned = [self._take_task(*place, shards[name]) for name, place in names.items()]
+            evaluators = {key: self._take_evaluator(*key, shards[name]) for name, key in models.items()}
         except StateError as error:  # what is read while another owner commits does not fit together
-            if all(self.store.peek(s.name).token == s.token for s in shards.values()):
+            others = [s.name for s in shards.values() if self.store.peek(s.name).token != s.token]
+            if not others:
                 raise
-            what = f"{name} belongs to another worker now"
+            what = f"{others[0]} belongs to another worker now"
             raise OwnershipLost(what, "nothing: this worker drops it and rejoins") from error
         for shard in shards.values():
             self._publish(shard, self._outbox(shard.name))
-        self.tasks[group, partition] = owned
+        self.tasks.update(zip(names.values(), owned, strict=True))
         self.evaluators.update(evaluators)
-        self._looked_at.pop(group, None)
-        self._obey(owned)
+        for task in owned:
+            self._looked_at.pop(task.group, None)
+            self._obey(task)
         return owned
 
     def _evaluated(self, group: str, partition: int) -> list[str]:

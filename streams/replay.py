@@ -76,10 +76,8 @@ class Replay:
         self.host = Host(*args, time.monotonic, lambda: "")
         # What stood there before is lived through from the beginning.
         past.records += [Rebuild(shard=shard) for shard in sorted({record.shard for record in past.records})]
-        for group, count in partitions.items():
-            for partition in range(count):
-                owned = self.host.claim(group, partition)
-                self.host.begin_at(owned, {topic: self._first(topic, partition) for topic in owned.task.topics})
+        for owned in self.host.claim([(group, p) for group, count in partitions.items() for p in range(count)]):
+            self.host.begin_at(owned, {topic: self._first(topic, owned.partition) for topic in owned.task.topics})
 
     def _first(self, topic: str, partition: int) -> int:
         """The first offset that was written down: what is before it will not come (all there is, where none was)."""

@@ -47,13 +47,14 @@ if TYPE_CHECKING:
     from schemas.settings import Topics
     from streams.engine.plan import Plan
     from streams.engine.records import RecordBatch
+    from streams.owned import OwnedTask
 
 BATCH = 10_000
 """Records a poll asks for: enough that the cost of a batch disappears, few enough to stay far below a second."""
 POLL_S = 0.1
 """How long a poll waits for a full batch: the most that a quiet topic adds to the delay of an alert."""
-RETRY_S = 0.5
-"""Pause between attempts while Kafka or Redis is away: half a commit interval."""
+RETRY_S = 0.1
+"""Pause between attempts while Kafka or Redis is away: as long as a poll."""
 MAX_COMMAND = 64 * 1024
 """Bytes of a command: the journal repeats it, and Kafka must take that record."""
 ASK_S = 2.0
@@ -157,48 +158,42 @@ class Worker:
         """Claim the tasks of these partitions (R10); returns the offsets to read from. May raise ConnectionProblem."""
         self._forget(partitions)  # what was fetched before is fetched again, from where the state stands
         wanted = sorted({(self.host.group_of[t], p) for t, p in partitions})
+        starts = self._claim(wanted)
+        log.info("assigned", tasks=sorted(f"{g}/{p}" for g, p in self.host.tasks))
+        return starts
+
+    def _claim(self, wanted: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Claim tasks; returns the offsets to read from. Where something is raised none of them is ours."""
+        for group, partition in wanted:
+            count = self.host.partitions[group]
+            if partition >= count:
+                what = f"{self.host.topics[group][0]}/{partition} is ours, the state was made for {count} partitions"
+                raise PartitionCountChanged(what, OTHER_COUNT)
+            self.host.release(group, partition, commit=False)
         starts: dict[tuple[str, int], int] = {}
         try:
-            for group, partition in wanted:
-                starts |= self._claim(group, partition)
-                self._again.discard((group, partition))
+            for owned in self.host.claim(wanted):
+                starts |= self._begin(owned)
             self._listen()
         except BaseException:  # all of them are asked for again: until then none may work without being read
             for group, partition in wanted:
                 self.host.release(group, partition, commit=False)
             raise
+        self._again.difference_update(wanted)
         self.host.forget()
-        log.info("assigned", tasks=sorted(f"{g}/{p}" for g, p in self.host.tasks))
         return starts
 
-    def _claim(self, group: str, partition: int) -> dict[tuple[str, int], int]:
-        """Claim one task; returns the offsets to read from. Where something is raised it is not ours."""
-        if partition >= self.host.partitions[group]:
-            count = self.host.partitions[group]
-            what = f"{self.host.topics[group][0]}/{partition} is ours, the state was made for {count} partitions"
-            raise PartitionCountChanged(what, OTHER_COUNT)
-        self.host.release(group, partition, commit=False)
-        owned = self.host.claim(group, partition)
-        try:
-            if owned.shard.pending:  # what it names may be gone from the topics
-                begins = {topic: self.log.bounds(topic, partition)[0] for topic in owned.task.topics}
-                self.host.begin_at(owned, begins)
-            now = time.monotonic()
-            for topic, offset in owned.task.offsets.items():
-                owned.behind[topic] = self._ends[topic, partition] = self.log.verify(topic, partition, offset)
-                self._last_record[topic, partition] = now
-        except BaseException:
-            self.host.release(group, partition, commit=False)
-            raise
+    def _begin(self, owned: OwnedTask) -> dict[tuple[str, int], int]:
+        """Look whether the topics still fit to a task that is ours now; returns the offsets to read from."""
+        partition = owned.partition
+        if owned.shard.pending:  # what it names may be gone from the topics
+            begins = {topic: self.log.bounds(topic, partition)[0] for topic in owned.task.topics}
+            self.host.begin_at(owned, begins)
+        now = time.monotonic()
+        for topic, offset in owned.task.offsets.items():
+            owned.behind[topic] = self._ends[topic, partition] = self.log.verify(topic, partition, offset)
+            self._last_record[topic, partition] = now
         return {(topic, partition): offset for topic, offset in owned.task.offsets.items()}
-
-    def _claim_again(self) -> None:
-        """Claim in place the tasks whose state may have changed under us."""
-        for group, partition in sorted(self._again):
-            self.log.assign_again(self._claim(group, partition))
-            self._again.discard((group, partition))
-        self.host.forget()
-        self._listen()
 
     def _distrust(self) -> None:
         """Everything is claimed again before anything else happens."""
@@ -279,8 +274,8 @@ class Worker:
             while self._fetched:
                 self._take(self._fetched[0])
                 self._fetched.popleft()
-            if self._again:
-                self._claim_again()
+            if self._again:  # in place, without a rebalance: their state may have changed under us
+                self.log.assign_again(self._claim(sorted(self._again)))
             self._look_around()
             self.host.tick()
             self._refuse_backlog()

@@ -99,7 +99,7 @@ class Deployment:
         outside = (self.store, self.publisher, self.journal, ReferenceBook(self.config, self.store))
         host = Host(self.config, plans(self.config), {"predictions": PARTITIONS}, *outside, lambda: 0.0, lambda: "")
         for partition in range(PARTITIONS):
-            owned = host.claim("predictions", partition)
+            (owned,) = host.claim([("predictions", partition)])
             host.begin_at(owned, {t: self.log.bounds(t, partition)[0] for t in owned.task.topics})
             for topic, offset in owned.task.offsets.items():
                 begins, ends = self.log.bounds(topic, partition)

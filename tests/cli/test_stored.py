@@ -32,7 +32,7 @@ def worked(config: Config, store: Store) -> Host:
     outside = (store, MemoryPublisher(), MemoryJournal(), book)
     host = Host(config, plans(config), counts, *outside, time.monotonic, lambda: "")
     for partition in range(2):
-        host.claim("predictions", partition)
+        host.claim([("predictions", partition)])
     for topic, events in (("predictions", story.predictions()), ("labels", story.labels(shift=0))):
         rows = [(i % 2, i // 2, e["event_time"], orjson.dumps(e)) for i, e in enumerate(events)]
         host.take(batch_of(topic, sorted(rows)))

@@ -40,7 +40,7 @@ class Deployment:
         self.host = Host(config, plans(config), groups, *outside, lambda: self.now, lambda: "")
         for group in groups:
             for partition in range(story.PARTITIONS):
-                self.host.claim(group, partition)
+                self.host.claim([(group, partition)])
 
     def settle(self) -> None:
         """Commit and decide."""

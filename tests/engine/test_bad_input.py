@@ -72,7 +72,7 @@ def host(tmp_path: Path, publisher: MemoryPublisher) -> Host:
     book = ReferenceBook(config, store)
     groups = {"predictions": 1, "features": 1}
     made = Host(config, plans(config), groups, store, publisher, MemoryJournal(), book, lambda: 0.0, lambda: "")
-    made.claim("predictions", 0)
+    made.claim([("predictions", 0)])
     return made
 
 

@@ -125,7 +125,7 @@ def test_a_partition_that_never_saw_the_model_holds_every_window_back_until_its_
     outside = (store, MemoryPublisher(), MemoryJournal(), book)
     host = Host(config, plans(config), groups, *outside, lambda: now[0], lambda: "")
     for partition in range(2):
-        host.claim("predictions", partition)
+        host.claim([("predictions", partition)])
     inputs = story.records(1, 900)
 
     def settle() -> int:

@@ -64,7 +64,7 @@ def own(config: Config, store: MemoryStore, publisher: MemoryPublisher | None = 
         lambda: 0.0,
         str,
     )
-    made.claim("predictions", 0)
+    made.claim([("predictions", 0)])
     return made
 
 

@@ -58,7 +58,7 @@ def host_of(config: Config, store: MemoryStore) -> tuple[Host, MemoryPublisher]:
     book = ReferenceBook(config, store)
     host = Host(config, plans(config), groups, store, publisher, MemoryJournal(), book, lambda: 0.0, str)
     for partition in range(story.PARTITIONS):
-        host.claim("predictions", partition)
+        host.claim([("predictions", partition)])
     return host, publisher
 
 
@@ -77,14 +77,14 @@ def test_a_commit_of_an_earlier_claim_that_arrives_late_changes_nothing_and_hide
         host.commit(host.tasks["predictions", 0])
     store.away = False
     host.release("predictions", 0, commit=False)
-    host.claim("predictions", 0)
+    host.claim([("predictions", 0)])
 
     [late] = store.unanswered
     assert store.commit(late) is Verdict.LOST
     take(host, 0, 20)
     host.commit(host.tasks["predictions", 0])
     host.release("predictions", 0, commit=False)
-    assert host.claim("predictions", 0).task.offsets["predictions"] == 20
+    assert host.claim([("predictions", 0)])[0].task.offsets["predictions"] == 20
 
 
 def test_a_model_starts_in_a_task_only_after_the_commit_in_doubt_is_settled(config: Config) -> None:
@@ -137,7 +137,7 @@ def test_nothing_is_folded_beside_a_commit_in_doubt(config: Config) -> None:
     host.commit(owned)
     host.release("predictions", 0, commit=False)
     host.forget()
-    assert host.claim("predictions", 0).task.outcomes() == owned.task.outcomes()
+    assert host.claim([("predictions", 0)])[0].task.outcomes() == owned.task.outcomes()
 
 
 def test_records_that_an_entry_holds_back_are_not_lost_when_a_fold_fails(

@@ -59,7 +59,7 @@ class Live:
         )
         for group, count in groups.items():
             for partition in range(count):
-                self.host.claim(group, partition)
+                self.host.claim([(group, partition)])
 
     def _take(self) -> bool:
         """A batch of one topic, from one partition or from both."""

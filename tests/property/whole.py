@@ -130,7 +130,7 @@ class Deployment:
         self.hosts = [self._host() for _ in range(self.workers)]
         self.owner = {p: self.random.randrange(self.workers) for p in range(PARTITIONS)}
         for p, w in self.owner.items():
-            self.hosts[w].claim(GROUP, p)
+            self.hosts[w].claim([(GROUP, p)])
 
     def _host(self) -> Host:
         # A plan may have met other streams before: what a process knows from elsewhere changes nothing.
@@ -155,7 +155,7 @@ class Deployment:
         new = self.owner[partition] = (old + 1) % self.workers
         if new != old:
             self.hosts[old].release(GROUP, partition, commit=self.random.random() < 0.5)
-            self.hosts[new].claim(GROUP, partition)
+            self.hosts[new].claim([(GROUP, partition)])
 
     def task(self, partition: int) -> Any:  # noqa: ANN401  # the engine's
         """The task of a partition."""

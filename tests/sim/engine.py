@@ -79,7 +79,7 @@ class Undisturbed:
         self.host = Host(*args, lambda: 0.0, lambda: "")
         left = {key: list(rows) for key, rows in inputs.rows.items()}
         for p in range(PARTITIONS):
-            self.host.claim(GROUP, p)
+            self.host.claim([(GROUP, p)])
         moved = True
         while moved:
             moved = False
@@ -132,7 +132,7 @@ def check(world: World, history: History, inputs: Inputs) -> None:
     found = Host(*args, MemoryJournal(world.journal.records), None, lambda: 0.0, lambda: "")
     found.token = "the end"  # noqa: S105  # no password
     for p in range(PARTITIONS):
-        found.claim(GROUP, p)
+        found.claim([(GROUP, p)])
     for key, owned in expected.host.tasks.items():
         assert owned.task.outcomes() == found.tasks[key].task.outcomes(), f"the ledger of {key}"
     outputs = {config.topics.alerts, config.topics.retrain}

@@ -169,7 +169,7 @@ class EngineMachine:
         for partition, generation in sorted(self.machine.given.items()):
             if self.generations.get(partition) != generation or partition in self.again:
                 self.host.release(GROUP, partition, commit=False)
-                self.host.claim(GROUP, partition)
+                self.host.claim([(GROUP, partition)])
                 self.again.discard(partition)
                 self.generations[partition] = generation
         self.host.forget()

@@ -66,7 +66,7 @@ class Engine:
         outside = (self.store, self.publisher, MemoryJournal(), None)
         self.host = Host(config, {PREDICTIONS: plan}, groups, *outside, clock, lambda: "")
         for partition in range(partitions):
-            self.host.claim(PREDICTIONS, partition)
+            self.host.claim([(PREDICTIONS, partition)])
         self._offset: Counter[tuple[str, int]] = Counter()
 
     def task(self, partition: int = 0) -> Task:
