@@ -55,7 +55,7 @@ def after_term(stage: Stage) -> None:
             with stage.fault(d, watch, "SIGTERM", note=False):
                 owners, begin = {watch.now(p).owner for p in owned[victim.name]}, time.monotonic()
                 victim.term()
-                record(stage, watch, "term_to_commit_s", victim, owned[victim.name], begin, owners)
+            record(stage, watch, "term_to_commit_s", victim, owned[victim.name], begin, owners)
             status = victim.wait()
             assert status == 0, f"{victim.name} ended with {status}: {victim.tail()}"
             workers.remove(victim)
