@@ -10,7 +10,7 @@ from schemas.config import ModelConfig
 from schemas.errors import ConnectionProblem, DriftlineError, PermissionMissing, TopicMissing
 from schemas.identifiers import segment_values
 from streams.edges.kafka_log import client_settings, partition_counts
-from streams.edges.kafka_topics import untrusted_times
+from streams.edges.kafka_topics import finite_topics, untrusted_times
 from streams.edges.redis_store import RedisStore
 from streams.findings import NO, WRONG, Finding
 from streams.host import FEATURE_EVENTS, PREDICTIONS
@@ -27,7 +27,7 @@ def check(config: Config) -> list[Finding]:
     """Look at references, Redis and Kafka, each as far as it can be reached; never raises a DriftlineError."""
     counts: dict[str, int] = {}
     found = [*reference_findings(config), *_redis(config), *_topics(config, counts), *_partitions(config, counts)]
-    return [*found, *_record_times(config, counts)]
+    return [*found, *_record_times(config, counts), *_journal(config, counts)]
 
 
 def _failed(subject: str, error: DriftlineError, status: int = WRONG) -> Finding:
@@ -149,6 +149,24 @@ def _record_times(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
     what = f"producers of {', '.join(loose)} may set record times far in the future"
     remedy = "set message.timestamp.type=LogAppendTime, or message.timestamp.after.max.ms to an hour, on these topics"
     yield Finding(subject, "failed", what, remedy, NO)
+
+
+def _journal(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
+    """A rebuild, a replay, and the notice that Redis has lost a shard need the whole journal."""
+    subject, topic = "the journal is kept", config.topics.journal
+    if topic not in counts:
+        yield Finding(subject, "not checked")
+        return
+    try:
+        finite = finite_topics(config.kafka, [topic])
+    except DriftlineError as error:
+        yield Finding(subject, "not checked", error.what)
+        return
+    if not finite:
+        yield Finding(subject, "ok")
+        return
+    what = f"topic {topic} deletes records by age or size, and a rebuild needs all of them"
+    yield Finding(subject, "failed", what, f"set retention.ms=-1 and retention.bytes=-1 on topic {topic}", NO)
 
 
 def _pinned(config: Config, group: str, topic: str, count: int) -> Iterator[Finding]:

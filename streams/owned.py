@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,13 @@ class OwnedTask:
     """By topic: its partition has no record before this offset, so nothing before it needs to be waited for."""
     held: list[RecordBatch] = field(default_factory=list)
     """Records behind what a pending entry of the journal lets in."""
+
+    def crowded(self, most: int) -> set[tuple[str, int]]:
+        """The (topic, partition) pairs of which more than so many records are held."""
+        sizes = Counter[str]()
+        for batch in self.held:
+            sizes[batch.topic] += len(batch)
+        return {(topic, self.partition) for topic, size in sizes.items() if size > most}
 
     def note_committed(self) -> None:
         """What the task counts now is what its shard holds."""

@@ -8,6 +8,7 @@ without a rebalance: what lies in memory goes on where Redis still has it, and i
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from schemas.errors import (
     OwnershipLost,
     PartitionCountChanged,
     StoreRestarted,
+    TopicMissing,
 )
 from schemas.times import rfc3339
 from streams.co_partitioning import refuse_apart, same_number
@@ -35,7 +37,7 @@ from streams.edges.control import ControlLog
 from streams.edges.kafka_journal import KafkaJournal
 from streams.edges.kafka_log import KafkaLog, partition_counts
 from streams.edges.kafka_publisher import KafkaPublisher
-from streams.edges.kafka_topics import topic_ids
+from streams.edges.kafka_topics import admin_client, topic_ids
 from streams.edges.redis_store import RedisStore
 from streams.host import FEATURE_EVENTS, PREDICTIONS, Host
 from streams.references import ReferenceBook, plans
@@ -57,6 +59,8 @@ RETRY_S = 0.1
 """Pause between attempts while Kafka or Redis is away: as long as a poll."""
 MAX_COMMAND = 64 * 1024
 """Bytes of a command: the journal repeats it, and Kafka must take that record."""
+MAX_HELD = 10 * BATCH
+"""Records of one partition that may be held back for the other half of its task: then nothing more is fetched of it (P6)."""
 ASK_S = 2.0
 """How long Kafka may take to answer a question that is asked only to hear whether it is there."""
 LAG_EVERY_S = 5.0
@@ -126,7 +130,7 @@ class Worker:
             partitions,
             self.store,
             self.publisher,
-            KafkaJournal(config.kafka, topics.journal, self.publisher.client),
+            KafkaJournal(config.kafka, topics.journal, self.publisher),
             references,
             time.monotonic,
             lambda: rfc3339(wall_ms()),
@@ -143,6 +147,7 @@ class Worker:
         self._commands: deque[tuple[int, int, bytes | None]] = deque()
         self._paused = False
         self._fetched: deque[RecordBatch] = deque()
+        self._admin = admin_client(config.kafka)
         self._refuse_other_topics()
         together = [ts for group, ts in self.host.topics.items() if group in compiled]
         self.log = KafkaLog(config.kafka, config.group, inputs, self._claimed, self._revoked, self._lost, together)
@@ -209,7 +214,7 @@ class Worker:
             if now[topic] != count:
                 what = f"topic {topic} has {now[topic]} partitions now, the state was made for {count}"
                 raise PartitionCountChanged(what, OTHER_COUNT)
-        for topic, found in topic_ids(self.config.kafka, list(self._counts)).items():
+        for topic, found in topic_ids(self._admin, list(self._counts)).items():
             pinned = self.store.pin(self.host.state_group(self.host.group_of[topic]), f"topic {topic}", found)
             if pinned != found:
                 what = (
@@ -274,6 +279,7 @@ class Worker:
             while self._fetched:
                 self._take(self._fetched[0])
                 self._fetched.popleft()
+            self.log.hold({place for owned in self.host.tasks.values() for place in owned.crowded(MAX_HELD)})
             if self._again:  # in place, without a rebalance: their state may have changed under us
                 self.log.assign_again(self._claim(sorted(self._again)))
             self._look_around()
@@ -338,7 +344,8 @@ class Worker:
         now = time.monotonic()
         if now >= self._next_topics:
             self._next_topics = now + TOPICS_EVERY_S
-            self._refuse_other_topics()
+            with contextlib.suppress(TopicMissing):  # a broker that has just started may say so; the log looks twice
+                self._refuse_other_topics()
         for (group, partition), owned in list(self.host.tasks.items()):
             for topic, end in list(owned.behind.items()):
                 if self.log.position(topic, partition) >= end and not owned.held:

@@ -214,6 +214,6 @@ def _writing(config: Config) -> Iterator[KafkaJournal]:
 
     publisher = KafkaPublisher(config.kafka, config.topics, config.dead_letters)
     try:
-        yield KafkaJournal(config.kafka, config.topics.journal, publisher.client)
+        yield KafkaJournal(config.kafka, config.topics.journal, publisher)
     finally:
         publisher.close(5.0)

@@ -38,6 +38,7 @@ class Assignment:
         self._positions: dict[Place, int] = {}
         self._assigned: set[Place] = set()
         self._paused = False
+        self._held: set[Place] = set()
 
     def _together(self, place: Place) -> list[Place]:
         topic, partition = place
@@ -134,8 +135,16 @@ class Assignment:
     def resume(self) -> None:
         """Read again."""
         self._paused = False
-        self._consumer.resume(_places(self._positions))
+        self._consumer.resume(_places(self._positions.keys() - self._held))
         self._nudge()
+
+    def hold(self, places: set[Place]) -> None:
+        """Read nothing of these until a later call names others; what is paused stays so."""
+        before, self._held = self._held, places
+        if held := (places - before) & self._positions.keys():
+            self._consumer.pause(_places(held))
+        if before - places and not self._paused:
+            self.resume()
 
     def _nudge(self) -> None:
         """Let the client fetch at once.
@@ -143,7 +152,7 @@ class Assignment:
         Its thread of a broker that had nothing to fetch looks for new work once a second only, and whenever it is asked something
         (measured: the first record after 0.7-1.0 s, with a question after 0.02 s).
         """
-        ends = [TopicPartition(t, p, OFFSET_END) for t, p in sorted(self._positions)]
+        ends = [TopicPartition(t, p, OFFSET_END) for t, p in sorted(self._positions.keys() - self._held)]
         if ends:
             with contextlib.suppress(KafkaException):
                 self._consumer.offsets_for_times(ends, timeout=_NUDGE_S)

@@ -1,14 +1,12 @@
-"""The journal in Kafka: written by the publisher's producer, read back when a shard is claimed."""
+"""The journal in Kafka: written by the publisher, read back when shards are claimed."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from schemas import journal
 from schemas.errors import RESTORE, AheadOfLogEnd, ConnectionProblem, StateCorrupt
@@ -18,30 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from schemas.journal import Claim, Record
+    from streams.edges.kafka_publisher import KafkaPublisher
 
-_SETTLE_S = 1.0
-"""How long ``settled`` waits: many round trips; a broker that is away longer is waited for outside."""
 _POLL_S = 0.05
 _BATCH = 1_000
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A record under way; ``place`` is where it stands once it does."""
-
-    record: Record
-    done: Callable[[int], None]
-    place: tuple[int, int] | None = None
 
 
 class KafkaJournal:
     """One topic; a shard's records lie on one partition, in order, because they have one key."""
 
-    def __init__(self, kafka: Mapping[str, str | int | bool], topic: str, producer: Any) -> None:  # noqa: ANN401  # untyped client
-        """Write with this producer, which must be idempotent and wait for all replicas; nothing is asked of Kafka yet."""
-        self._topic, self._producer = topic, producer
-        self._unsent: deque[_Sent] = deque()
-        self._under_way = 0
+    def __init__(self, kafka: Mapping[str, str | int | bool], topic: str, publisher: KafkaPublisher) -> None:
+        """Nothing is asked of Kafka yet."""
+        self._topic, self._publisher = topic, publisher
         settings = client_settings(without_group(kafka))
         # A group id is asked for by the client and never used.
         ours = {"group.id": "driftline.journal", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
@@ -49,29 +35,25 @@ class KafkaJournal:
 
     def claim(self, claims: Sequence[Claim], since: Mapping[str, int]) -> dict[str, list[tuple[int, Record]]]:
         """As the protocol says. Raises ConnectionProblem, StateCorrupt, or AheadOfLogEnd when the topic was made anew."""
-        sent = [_Sent(claim, lambda _: None) for claim in claims]
-        for one in sent:
-            self._send(one)
-        if not self._wait(REQUEST_S):
+        places: dict[str, tuple[int, int]] = {}
+        for claim in claims:
+            self._entrust(claim, lambda *place, token=claim.token: places.update({token: place}))
+        if not self._publisher.wait(lambda: len(places) == len(claims), REQUEST_S):
             what = f"Kafka did not take a record of topic {self._topic!r} within {REQUEST_S:.0f} s"
             raise ConnectionProblem(what, "look at the brokers, and at the topic's min.insync.replicas")
         spans: dict[int, tuple[int, int]] = {}
-        for one in sent:
-            partition, offset = one.place or (0, 0)
-            first = since[one.record.shard] + 1
+        for claim in claims:
+            partition, offset = places[claim.token]
+            first = since[claim.shard] + 1
             if first > offset:
-                what = f"{self._topic}/{partition}: {one.record.shard} has read it to {first}, and it ends at {offset}"
+                what = f"{self._topic}/{partition}: {claim.shard} has read it to {first}, and it ends at {offset}"
                 raise AheadOfLogEnd(what, "restore the topic, or start over with `driftline recover --rebuild`")
             low, high = spans.get(partition, (first, offset))
             spans[partition] = min(low, first), max(high, offset)
-        return self._read(
-            {c.shard: since[c.shard] for c in claims},
-            {c.token: s.place for c, s in zip(claims, sent, strict=True)},
-            spans,
-        )
+        return self._read({c.shard: since[c.shard] for c in claims}, places, spans)
 
     def _read(
-        self, since: Mapping[str, int], ends: Mapping[str, Any], spans: Mapping[int, tuple[int, int]]
+        self, since: Mapping[str, int], ends: Mapping[str, tuple[int, int]], spans: Mapping[int, tuple[int, int]]
     ) -> dict[str, list[tuple[int, Record]]]:
         """The records of some shards, each through the claim with our token."""
         found: dict[str, list[tuple[int, Record]]] = {shard: [] for shard in since}
@@ -107,41 +89,15 @@ class KafkaJournal:
 
     def write(self, record: Record, done: Callable[[int], None]) -> None:
         """As the protocol says."""
-        self._send(_Sent(record, done))
+        self._entrust(record, lambda _, offset: done(offset))
 
     def settled(self) -> bool:
-        """As the protocol says."""
-        return self._wait(_SETTLE_S)
+        """As the protocol says; dead letters are waited for, too."""
+        return self._publisher.settled()
 
-    def _send(self, sent: _Sent) -> None:
-        event = journal.to_event(sent.record, self._topic)
-
-        def delivered(error: KafkaError | None, message: Any) -> None:  # noqa: ANN401  # untyped client
-            self._under_way -= 1
-            if error is not None:  # sent again: a record may stand twice, and counts once
-                self._unsent.append(sent)
-                return
-            sent.place = message.partition(), message.offset()
-            sent.done(message.offset())
-
-        self._under_way += 1
-        try:
-            self._producer.produce(
-                event.topic, value=event.value, key=event.key, headers=event.headers, on_delivery=delivered
-            )
-        except (BufferError, KafkaException):  # the queue is full, or the topic is not there
-            self._under_way -= 1
-            self._unsent.append(sent)
-
-    def _wait(self, longest_s: float) -> bool:
-        deadline = time.monotonic() + longest_s
-        while self._under_way or self._unsent:
-            for _ in range(len(self._unsent)):
-                self._send(self._unsent.popleft())
-            self._producer.poll(_POLL_S)
-            if time.monotonic() > deadline:
-                return False
-        return True
+    def _entrust(self, record: Record, done: Callable[[int, int], None]) -> None:
+        event = journal.to_event(record, self._topic)
+        self._publisher.entrust(event.topic, event.key, event.value, list(event.headers), done)
 
 
 def _decode(value: bytes | None, where: str) -> Record:

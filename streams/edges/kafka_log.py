@@ -296,6 +296,10 @@ class KafkaLog:
         """Fetch again."""
         self._assignment.resume()
 
+    def hold(self, places: set[Place]) -> None:
+        """Fetch nothing more of these partitions than what was fetched, and of the others again."""
+        self._assignment.hold(places)
+
     def commit(self, offsets: Mapping[Place, int]) -> None:
         """Tell Kafka where we are, for lag tools. Best effort: Redis is the truth."""
         places = [TopicPartition(t, p, o) for (t, p), o in offsets.items()]

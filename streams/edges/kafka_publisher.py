@@ -238,12 +238,16 @@ class KafkaPublisher:
     # -- acknowledgements ---------------------------------------------------------------------------------------------
 
     def settled(self) -> bool:
-        """Whether every dead letter is acknowledged; waits a little for those under way, unless the last wait was in vain."""
-        deadline = time.monotonic() + (0.0 if self._stalled else SETTLE_S)
-        while self.unsettled and (left := deadline - time.monotonic()) > 0:
+        """Whether everything entrusted is acknowledged; waits a little for it, unless the last wait was in vain."""
+        self._stalled = not self.wait(lambda: not self.unsettled, 0.0 if self._stalled else SETTLE_S)
+        return not self._stalled
+
+    def wait(self, over: Callable[[], bool], longest_s: float) -> bool:
+        """Handle acknowledgements until ``over``; returns whether it came to that."""
+        deadline = time.monotonic() + longest_s
+        while not over() and (left := deadline - time.monotonic()) > 0:
             self._serve(min(left, 0.1))
-        self._stalled = self.unsettled > 0
-        return not self.unsettled
+        return over()
 
     def poll(self) -> None:
         """Handle acknowledgements, and hand on what waits.
@@ -257,8 +261,7 @@ class KafkaPublisher:
     def close(self, timeout_s: float) -> None:
         """Wait for what is under way; what is not acknowledged by then is still in the outbox."""
         deadline = time.monotonic() + timeout_s
-        while self._records and (left := deadline - time.monotonic()) > 0:
-            self._serve(min(left, 0.1))
+        self.wait(lambda: not self._records, timeout_s)
         self._producer.flush(max(0.0, deadline - time.monotonic()))
 
 

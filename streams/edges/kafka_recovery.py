@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings, partition_counts, without_group
-from streams.edges.kafka_topics import topic_ids
+from streams.edges.kafka_topics import admin_client, topic_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,11 +18,10 @@ class KafkaTopics:
 
     def __init__(self, kafka: Mapping[str, str | int | bool]) -> None:
         """Connect lazily."""
-        self._kafka = kafka
         settings = client_settings(without_group(kafka))
         # A group id is asked for by the client and never used.
         self._asker = Consumer(settings | {"group.id": "driftline.recovery", "enable.auto.commit": False})
-        self._admin = AdminClient(settings)
+        self._admin = admin_client(kafka)
 
     def counts(self, topics: Sequence[str]) -> dict[str, int]:
         """How many partitions each topic has. Raises TopicMissing or PermissionMissing."""
@@ -31,7 +29,7 @@ class KafkaTopics:
 
     def ids(self, topics: Sequence[str]) -> dict[str, str]:
         """What tells each topic from another one that had its name before; empty where the cluster does not know."""
-        return topic_ids(self._kafka, topics)
+        return topic_ids(self._admin, topics)
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that a partition still has, and the one that its next record will get."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -10,13 +10,15 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import ConfigError, ConnectionProblem
-from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings
+from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings, without_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _CREATE_S = 30.0
 """How long the cluster may take to make all topics: a controller that is being elected needs a few seconds."""
+_NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""What a broker from before KIP-516 tells: sixteen zero bytes."""
 MOST_AHEAD_MS = 86_400_000
 """Record time may run ahead of the broker's clock by a day at most: Kafka's own default is an hour."""
 _NOT_POSSIBLE = {
@@ -40,7 +42,7 @@ def create_topics(
 
     Raises ConnectionProblem, PermissionMissing, or ConfigError when the cluster cannot make such a topic.
     """
-    admin = _admin(kafka)
+    admin = admin_client(kafka)
     try:
         # All topics, because naming one that does not exist would let the broker make it with its own defaults.
         there = admin.list_topics(timeout=REQUEST_S).topics
@@ -68,18 +70,18 @@ def create_topics(
     return {name: found[name] for name in names}
 
 
-def topic_ids(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> dict[str, str]:
+def topic_ids(admin: AdminClient, names: Sequence[str]) -> dict[str, str]:
     """What tells a topic from another one that had its name before (KIP-516); empty where the cluster does not know.
 
     Raises ConnectionProblem, TopicMissing or PermissionMissing.
     """
-    admin = _admin(kafka)
     try:
         cluster = admin.list_topics(timeout=REQUEST_S)
         if cluster.controller_id not in cluster.brokers:  # the embedded Kafka: nobody makes topics anew there
             return {}
         found = admin.describe_topics(TopicCollection(list(names)), request_timeout=REQUEST_S)
-        return {name: str(future.result().topic_id) for name, future in found.items()}
+        told = {name: str(future.result().topic_id) for name, future in found.items()}
+        return {name: topic_id for name, topic_id in told.items() if topic_id != _NO_ID}
     except KafkaException as error:
         raise as_driftline_error(error.args[0]) from error
 
@@ -89,24 +91,42 @@ def untrusted_times(kafka: Mapping[str, str | int | bool], names: Sequence[str])
 
     Raises ConnectionProblem or PermissionMissing when the cluster does not tell.
     """
-    admin = _admin(kafka)
-    wanted = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     found = []
-    for resource, future in admin.describe_configs(wanted, request_timeout=REQUEST_S).items():
-        try:
-            settings = future.result()
-        except KafkaException as error:
-            raise as_driftline_error(error.args[0], resource.name) from None
+    for name, settings in _settings(kafka, names).items():
         ahead = settings.get("message.timestamp.after.max.ms")
         appended = settings["message.timestamp.type"].value == "LogAppendTime"
         if not appended and (ahead is None or int(ahead.value) > MOST_AHEAD_MS):
-            found.append(resource.name)
+            found.append(name)
     return found
 
 
-def _admin(kafka: Mapping[str, str | int | bool]) -> AdminClient:
-    client_only = ("group.instance.id", "group.protocol", "session.timeout.ms", "heartbeat.interval.ms")
-    return AdminClient(client_settings({k: v for k, v in kafka.items() if k not in client_only}))
+def finite_topics(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> list[str]:
+    """The topics that delete records by age or size.
+
+    Raises ConnectionProblem or PermissionMissing when the cluster does not tell.
+    """
+    return [
+        name
+        for name, settings in _settings(kafka, names).items()
+        if any(key in settings and settings[key].value != "-1" for key in ("retention.ms", "retention.bytes"))
+    ]
+
+
+def _settings(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> dict[str, Any]:
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    found = {}
+    admin = admin_client(kafka)  # until all answers are there: the client that goes takes its questions with it
+    for resource, future in admin.describe_configs(wanted, request_timeout=REQUEST_S).items():
+        try:
+            found[resource.name] = future.result()
+        except KafkaException as error:
+            raise as_driftline_error(error.args[0], resource.name) from None
+    return found
+
+
+def admin_client(kafka: Mapping[str, str | int | bool]) -> AdminClient:
+    """A client that asks and makes, with the user's settings."""
+    return AdminClient(client_settings(without_group(kafka)))
 
 
 def _refused(name: str, error: KafkaError, admin: AdminClient) -> tuple[bool, int]:

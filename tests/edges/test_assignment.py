@@ -21,6 +21,7 @@ class Client:
         self.places: dict[tuple[str, int], int] = {}
         self.paused: set[tuple[str, int]] = set()
         self.away = False
+        self.asked = 0
 
     def _answer(self) -> None:
         if self.away:
@@ -47,6 +48,10 @@ class Client:
 
     def resume(self, places: list[TopicPartition]) -> None:
         self.paused -= {(p.topic, p.partition) for p in places}
+
+    def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> None:
+        assert timeout <= 0.5, "a turn of the loop waits for this"
+        self.asked += len(places)
 
 
 @pytest.fixture
@@ -126,6 +131,33 @@ def test_what_is_read_while_paused_is_paused(client: Client, *, incremental: boo
     assert client.paused == {(F, 0)}
     assignment.resume()
     assert client.paused == set()
+
+
+def test_what_is_held_is_not_read_until_it_is_let_go_whatever_else_is_paused_and_resumed(client: Client) -> None:
+    assignment = made(client)
+    assignment.give([(P, 0), (L, 0)])
+    assignment.read({(P, 0): 0, (L, 0): 0})
+    assignment.hold({(P, 0)})
+    assert client.paused == {(P, 0)}
+    assignment.pause()
+    assignment.resume()
+    assert client.paused == {(P, 0)}
+    assignment.pause()
+    assignment.hold(set())
+    assert client.paused == {(P, 0), (L, 0)}
+    assignment.resume()
+    assert client.paused == set()
+
+
+def test_a_client_that_is_to_read_again_is_asked_something_because_it_would_sleep_a_second(client: Client) -> None:
+    assignment = made(client)
+    assignment.give([(P, 0), (L, 0)])
+    assignment.read({(P, 0): 0, (L, 0): 0})
+    assert client.asked == 2
+    assignment.pause()
+    assert client.asked == 2
+    assignment.resume()
+    assert client.asked == 4
 
 
 def test_the_classic_protocol_gives_everything_anew(client: Client) -> None:

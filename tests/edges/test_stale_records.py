@@ -50,7 +50,10 @@ def test_records_from_before_a_rebalance_are_dropped_and_those_of_partitions_tha
     kafka = {"bootstrap.servers": "127.0.0.1:1", "group.protocol": "consumer"}
     log = KafkaLog(kafka, "g", ["t"], claimed, lambda _: None, lambda _: None)
     client = SimpleNamespace(
-        incremental_assign=lambda _: None, incremental_unassign=lambda _: None, resume=lambda _: None
+        incremental_assign=lambda _: None,
+        incremental_unassign=lambda _: None,
+        resume=lambda _: None,
+        offsets_for_times=lambda _, timeout: timeout,
     )
     log._consumer = log._assignment._consumer = client  # type: ignore[assignment]  # noqa: SLF001
     moving, staying = TopicPartition("t", 0), TopicPartition("t", 1)
