@@ -100,3 +100,29 @@ def test_a_topic_that_is_deleted_is_named_after_it_was_looked_for(
     with pytest.raises(TopicMissing, match=topic):
         until(lambda: False, log)
     log.close()
+
+
+@PROTOCOLS
+def test_a_partition_that_is_held_waits_while_the_other_is_read_and_then_comes_whole(
+    kafka: KafkaService, topics: TopicMaker, protocol: str
+) -> None:
+    topic = topics("held", partitions=2)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+
+    def produce(count: int) -> None:
+        for number in range(count):
+            producer.produce(topic, b"%d" % number, partition=number % 2)
+        producer.flush(20)
+
+    log = log_of(kafka.bootstrap, topic, protocol)
+    until(lambda: log.position(topic, 0) == log.position(topic, 1) == 0, log)
+    log.hold({(topic, 0)})
+    produce(2_000)
+    until(lambda: log.position(topic, 1) == 1_000, log)
+    assert log.position(topic, 0) == 0
+    log.pause()
+    log.resume()
+    assert until(lambda: log.position(topic, 1) == log.bounds(topic, 1)[1], log) == []
+    log.hold(set())
+    assert until(lambda: log.position(topic, 0) == 1_000, log) == list(range(1_000))
+    log.close()
