@@ -66,7 +66,7 @@ ASK_S = 2.0
 LAG_EVERY_S = 5.0
 """How often lags are looked at, and offsets are told to Kafka."""
 TOPICS_EVERY_S = 30.0
-"""How often a worker looks whether its topics are still the same ones, with as many partitions."""
+"""How often a worker looks whether its topics are still the same ones, with as many partitions, and Redis evicts nothing."""
 REVOKE_S = 5.0
 """So long the last commits of a revocation may begin; a task whose turn comes later is left to the next owner as it is."""
 UNCOMMITTED_S = 3.0
@@ -343,9 +343,10 @@ class Worker:
                 self._commands.popleft()
         now = time.monotonic()
         if now >= self._next_topics:
-            self._next_topics = now + TOPICS_EVERY_S
+            self.store.check()
             with contextlib.suppress(TopicMissing):  # a broker that has just started may say so; the log looks twice
                 self._refuse_other_topics()
+            self._next_topics = now + TOPICS_EVERY_S
         for (group, partition), owned in list(self.host.tasks.items()):
             for topic, end in list(owned.behind.items()):
                 if self.log.position(topic, partition) >= end and not owned.held:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
+
+import orjson
 
 from tests.faults import report, soak
-from tests.faults.cell import Cell, Stage, Verify
+from tests.faults.cell import Cell, Outcome, Stage, Verify
+from tests.faults.processes import GuardedProcess
 
 HERE = Path(__file__).parent
+SETTLES_S: Final = 1_200.0
+"""Longer than the soak: its traffic is held against the truth at its end."""
 
 
 def cells() -> list[Cell]:
@@ -22,6 +30,40 @@ def cells() -> list[Cell]:
     names = [cell.name for cell in found]
     assert len(names) == len(set(names)), f"two cells of one name: {sorted(n for n in names if names.count(n) > 1)}"
     return found
+
+
+@contextlib.contextmanager
+def beside(chosen: list[Cell], seconds: float | None) -> Iterator[Callable[[], Outcome] | None]:
+    """The soak in a process of its own while other cells are played; gives what waits for its outcome."""
+    if not seconds or len(chosen) == 1 or chosen[-1].name != soak.NAME:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "soak.json"
+        play = [
+            sys.executable,
+            "-m",
+            "tests.faults",
+            "--cells",
+            soak.NAME,
+            "--soak",
+            str(seconds),
+            "--json",
+            str(result),
+        ]
+        process = GuardedProcess(play, Path(folder) / "log")
+
+        def awaited() -> Outcome:
+            process.wait(seconds + SETTLES_S)
+            if not result.exists():
+                return Outcome(soak.NAME, chosen[-1].what, "fail", seconds, process.log.read_text()[-2_000:])
+            (found,) = orjson.loads(result.read_bytes())["outcomes"]
+            return Outcome(**found)
+
+        try:
+            yield awaited
+        finally:
+            process.stop()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,21 +81,22 @@ def main(arguments: list[str] | None = None) -> int:
         default="some",
         help="cells that the verifier looks at (default: %(default)s)",
     )
-    parser.add_argument("--soak", type=float, metavar="SECONDS", help="play mixed faults for so long, and nothing else")
+    parser.add_argument(
+        "--soak", type=float, metavar="SECONDS", help="play mixed faults for so long, in a process beside the cells"
+    )
     parser.add_argument("--list", action="store_true", help="say which cells there are")
     parser.add_argument("--keep", action="store_true", help="leave the logs of cells that do not pass")
     parser.add_argument("--json", type=Path, help="write outcomes and figures there, after every cell")
     parser.add_argument("--page", type=Path, help="refresh the generated part of this page")
     given = parser.parse_args(arguments)
+    known = [*cells(), *([soak.cell(given.soak)] if given.soak else [])]
     chosen = [
         c
-        for c in cells()
+        for c in known
         if (not given.cells or c.name.startswith(tuple(given.cells)))
         and not c.name.startswith(tuple(given.without))
         and (c.short or not given.short)
     ]
-    if given.soak:
-        chosen = [soak.cell(given.soak)]
     if given.list:
         for cell in chosen:
             sys.stdout.write(f"{cell.name:28} {'short' if cell.short else '     '} {cell.what}\n")
@@ -62,11 +105,14 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("there is no such cell\n")
         return 2
     run = report.Run(sys.argv[1:] if arguments is None else arguments)
-    with Stage(keep=given.keep, verify="none" if given.short else given.verify, fresh=given.fresh) as stage:
+    with (
+        beside(chosen, given.soak) as awaited,
+        Stage(keep=given.keep, verify="none" if given.short else given.verify, fresh=given.fresh) as stage,
+    ):
         for cell in chosen:
             sys.stdout.write(f"{cell.name:28} {cell.what} ...\n")
             sys.stdout.flush()
-            outcome = stage.play(cell)
+            outcome = awaited() if awaited is not None and cell.name == soak.NAME else stage.play(cell)
             sys.stdout.write(report.line(outcome))
             sys.stdout.flush()
             run.add(outcome)

@@ -44,6 +44,7 @@ REDIS_BACK_S: Final = 2.0
 """Redis answers again -> every task has committed: the promise."""
 KAFKA_BACK_S: Final = 5.0
 """The broker serves again -> everything produced by then is committed: the promise."""
+KAFKA_LATE_S: Final = KAFKA_BACK_S + SESSION_MS / 1000
 CALM_S: Final = 180.0
 """How long an undisturbed run may take: it reads what a cell has produced in half a minute."""
 STOPS_S: Final = 60.0
@@ -125,8 +126,7 @@ def settle(stage: Stage, deployment: Deployment, load: Load) -> Truth:
         message = f"the topics do not hold what the traffic was made of: {apart}, not {truth.records}"
         raise Inconclusive(message)
     stage.settle(deployment, load)
-    late_s = KAFKA_BACK_S + SESSION_MS / 1000
-    for series, limit in ((REDIS_BACK, REDIS_BACK_S), (KAFKA_BACK, KAFKA_BACK_S), (KAFKA_LATE, late_s)):
+    for series, limit in ((REDIS_BACK, REDIS_BACK_S), (KAFKA_BACK, KAFKA_BACK_S), (KAFKA_LATE, KAFKA_LATE_S)):
         late = [f"{s:.2f}" for s in stage.samples.get(series, []) if s > limit]
         assert not late, f"{series}: {', '.join(late)}; promised are {limit}"
     return truth

@@ -19,7 +19,7 @@ from tests.faults.cell import Cell, Inconclusive, Stage
 from tests.faults.deployment import INPUTS, KEEP, Deployment
 from tests.faults.load import BEGIN, Load, Truth, place, truth_of
 from tests.faults.processes import WorkerProcess
-from tests.faults.scene import spec, working
+from tests.faults.scene import USUAL, spec, working
 from tests.faults.watch import Watch
 from tests.services.kafka import KafkaService
 
@@ -27,8 +27,8 @@ BEHIND: Final = ("the topic begins at", "no longer has the records")
 """What a worker says when retention was faster than it."""
 REMADE: Final = ("made anew", "does not exist", "no longer has the records")
 """What a worker says when a topic is not the one that it has read."""
-USUAL: Final = {"kafka_settings": {"session.timeout.ms": 45_000}}
-"""The client's own default: a broker that is restarted is away for seconds, and nobody leaves the group for that."""
+KIP848: Final = {"group.protocol": "consumer"}
+"""The protocol in which the broker, not a member, hands out the partitions."""
 PATIENCE_S: Final = 20.0
 """Until something that the traffic brings about in a second or two has come about, beside everything else."""
 
@@ -74,24 +74,23 @@ def frozen(seconds: float) -> Callable[[Stage], None]:
     return play
 
 
-def absent(seconds: float, *, static: bool) -> Callable[[Stage], None]:
-    """It is gone for so long; two workers wait, and hold nothing that grows.
+def absent(seconds: float, series: str = KAFKA_BACK, **scene: object) -> Callable[[Stage], None]:
+    """It is gone for so long, after an orderly end; two workers wait, and hold nothing that grows.
 
-    Where members are not static, the coordinator waits one session for what they were before.
+    In the classic protocol the coordinator waits one session for what dynamic members were before: a series of its own.
     """
 
     def play(stage: Stage) -> None:
-        scene = {"static": static}
         with (
             KafkaService() as service,
             working(stage, 30, 2, kafka=service, choices=scene) as (d, watch, load, started),
         ):
             with stage.fault(d, watch, f"away for {seconds:.0f} s"):
                 with away(stage, started, KAFKA, seconds):
-                    service.kill()
+                    service.stop()
                 service.restart()
                 since = time.monotonic()
-            kafka_back(stage, d, since, KAFKA_BACK if static else KAFKA_LATE)
+            kafka_back(stage, d, since, series)
             settle(stage, d, load)
 
     return play
@@ -390,8 +389,9 @@ CELLS = [
     Cell("kafka.restart", "the broker is restarted in good order, three times", restarted(3, orderly=True)),
     Cell("kafka.kill", "the broker is killed and started again, three times", restarted(3, orderly=False)),
     Cell("kafka.frozen", "the broker stands still for 20 s", frozen(20.0)),
-    Cell("kafka.absent", "the broker is away for 70 s", absent(70.0, static=False)),
+    Cell("kafka.absent", "the broker is away for 70 s", absent(70.0, KAFKA_LATE)),
     Cell("kafka.absent-static", "the same, with static members", absent(70.0, static=True)),
+    Cell("kafka.absent-kip848", "the same, with the protocol of KIP-848", absent(70.0, kafka_settings=KIP848)),
     Cell("kafka.trimmed", "retention deletes predictions that nobody has counted", trimmed(half="predictions")),
     Cell("kafka.trimmed-labels", "retention deletes labels that nobody has counted", trimmed(half="labels")),
     Cell("kafka.trimmed-live", "retention overtakes a worker that was held up", trimmed_while_working),

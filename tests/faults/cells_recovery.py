@@ -1,14 +1,18 @@
-"""Cells that measure: from a SIGKILL, or a SIGTERM, to the first new commit of every task that the worker had."""
+"""Cells that measure how soon work goes on: after a SIGKILL or a SIGTERM of a worker, a SIGKILL of Redis, or of the broker."""
 
 from __future__ import annotations
 
 import time
 
+from tests.faults.absences import KAFKA_BACK, REDIS_BACK, kafka_back, redis_back, settle
 from tests.faults.cell import Cell, Stage
 from tests.faults.deployment import Deployment
 from tests.faults.load import Load, Spec
 from tests.faults.processes import WorkerProcess
+from tests.faults.report import TARGETS, quantile
+from tests.faults.scene import USUAL, working
 from tests.faults.watch import Watch
+from tests.services.kafka import KafkaService
 
 SAMPLES = 51
 PARTITIONS = 6
@@ -64,6 +68,36 @@ def after_term(stage: Stage) -> None:
         finish(stage, d, load)
 
 
+def after_redis(stage: Stage) -> None:
+    """Redis is killed under two workers, and is back half a second later."""
+    with working(stage, 4.0 * SAMPLES, workers=2) as (d, watch, load, _):
+        while len(stage.samples.get(REDIS_BACK, [])) < SAMPLES:
+            with stage.fault(d, watch, "SIGKILL of Redis", note=False):
+                d.redis.kill()
+                time.sleep(0.5)
+                d.redis.restart()
+                since = time.monotonic()
+            redis_back(stage, d, watch, since)
+            every_task(d, watch)
+        finish(stage, d, load)
+
+
+def after_kafka(stage: Stage) -> None:
+    """The broker is killed under two workers, and is started again at once."""
+    with (
+        KafkaService() as service,
+        working(stage, 7.0 * SAMPLES, workers=2, kafka=service, choices=USUAL) as (d, watch, load, _),
+    ):
+        while len(stage.samples.get(KAFKA_BACK, [])) < SAMPLES:
+            with stage.fault(d, watch, "SIGKILL of the broker", note=False):
+                service.kill()
+                service.restart()
+                since = time.monotonic()
+            kafka_back(stage, d, since)
+            every_task(d, watch)
+        finish(stage, d, load)
+
+
 def record(
     stage: Stage, watch: Watch, series: str, victim: WorkerProcess, tasks: set[int], begin: float, owners: set[str]
 ) -> None:
@@ -85,20 +119,31 @@ def settled(d: Deployment, watch: Watch, workers: list[WorkerProcess]) -> dict[s
         return all(found.values()) and told == sorted(watch.history) and len(watch.owners()) == len(workers)
 
     d.wait_for(shared, "every worker to own tasks, and nobody else's", _LONG_S)
-    begin = time.monotonic()
-    d.wait_for(lambda: all(watch.first_commit(p, begin) for p in watch.history), "every task to commit", _LONG_S)
+    every_task(d, watch)
     return found
 
 
+def every_task(d: Deployment, watch: Watch) -> None:
+    """Return when every task has committed since now."""
+    begin = time.monotonic()
+    d.wait_for(lambda: all(watch.first_commit(p, begin) for p in watch.history), "every task to commit", _LONG_S)
+
+
 def finish(stage: Stage, d: Deployment, load: Load) -> None:
-    """The rest of the traffic at once; then hold the results against the truth."""
+    """The rest of the traffic at once; then hold the results against the truth, and the times against what is promised."""
     load.hurry()
     for series, values in stage.samples.items():
         stage.note(f"{series}: {len(values)} samples, at most {max(values):.2f}")
-    stage.settle(d, load, timeout_s=300)
+    settle(stage, d, load)
+    for series, values in stage.samples.items():
+        if series in TARGETS:
+            what, most, words = TARGETS[series]
+            assert quantile(values, 0.99) <= most, f"{what}: p99 {quantile(values, 0.99):.2f} s; promised are {words}"
 
 
 CELLS = [
     Cell("recovery.kill", f"from SIGKILL to new commits, {SAMPLES} times", after_kill),
     Cell("recovery.term", f"from SIGTERM to new commits of others, {SAMPLES} times", after_term),
+    Cell("recovery.redis", f"from Redis being back to new commits of all tasks, {SAMPLES} times", after_redis),
+    Cell("recovery.kafka", f"from the broker being back to everything being counted, {SAMPLES} times", after_kafka),
 ]

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import redis
 
+from streams.worker import TOPICS_EVERY_S
 from tests.faults import kafka_faults, redis_faults, results
 from tests.faults.absences import (
+    NOTICED_S,
     REDIS,
     STATE,
     away,
@@ -300,11 +302,11 @@ def lost_keys(stage: Stage) -> None:
 
 
 def evicting(stage: Stage) -> None:
-    """Somebody sets an eviction policy: a worker that starts refuses it, and one that runs says so."""
+    """Somebody sets an eviction policy: a worker that starts refuses it, and one that runs waits until it is as it was."""
     with working(stage, 40) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
         with stage.fault(d, watch, "allkeys-lru"), redis_faults.evicting(client):
             stopped(d.start("late"), "maxmemory-policy")
-            stage.note(f"the worker that runs says: {started[0].ready()[1]}")
+            not_ready(started[0], ["maxmemory-policy"], TOPICS_EVERY_S + NOTICED_S)
         settle(stage, d, load)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from loadtest import machine
+from tests.faults.absences import KAFKA_BACK, KAFKA_BACK_S, KAFKA_LATE, KAFKA_LATE_S, REDIS_BACK, REDIS_BACK_S
 from tests.services.kafka import POM
 
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ BEGIN, END = "<!-- faults -->", "<!-- end -->"
 TARGETS = {
     "kill_to_commit_s": ("SIGKILL → first new commit of all its tasks", 8.0, "session time-out (6 s) + 2 s"),
     "term_to_commit_s": ("SIGTERM → first new commit of all its tasks", 2.0, "2 s"),
-    "broker_back_s": ("broker back → caught up", 5.0, "5 s"),
-    "redis_back_s": ("Redis back → first commit", 2.0, "2 s"),
+    KAFKA_BACK: ("broker back → caught up", KAFKA_BACK_S, f"{KAFKA_BACK_S:.0f} s"),
+    KAFKA_LATE: (
+        "the same, where a dynamic member of the classic protocol missed its session",
+        KAFKA_LATE_S,
+        f"{KAFKA_BACK_S:.0f} s + a session (6 s)",
+    ),
+    REDIS_BACK: ("Redis back → every task has committed", REDIS_BACK_S, f"{REDIS_BACK_S:.0f} s"),
     "commit_share": ("the fenced commit's share of a saturated worker's CPU", 0.10, "10 %"),
 }
 """Series of figures that have a target: what they are, the most that they may be, and that in words."""

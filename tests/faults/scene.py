@@ -24,6 +24,8 @@ RATE: Final = 2_500
 """Records a second: far below what a worker takes, so that what piles up is the fault's doing and not the machine's."""
 STEP_MS: Final = 500
 """Event time from one prediction to the next: a window of ten minutes closes every second."""
+USUAL: Final = {"kafka_settings": {"session.timeout.ms": 45_000}}
+"""The client's own default: a broker that is restarted is away for seconds, and nobody leaves the group for that."""
 SEVERAL: Final = 15
 """Commits of a task: three seconds of work."""
 REGIME: Final = 4_800

@@ -204,10 +204,14 @@ class KafkaService:
         if self._process is not None:
             self._process.kill()
 
-    def restart(self) -> None:
-        """Start the broker again on the same port with the data it had, after an orderly end if it still runs."""
+    def stop(self) -> None:
+        """End the broker in good order; `restart` brings it back."""
         if self._process is not None:
             self._process.stop()
+
+    def restart(self) -> None:
+        """Start the broker again on the same port with the data it had, after an orderly end if it still runs."""
+        self.stop()
         self.start()
 
     def close(self) -> None:
