@@ -30,6 +30,8 @@ from streams.engine.join import Join
 from streams.engine.records import batch_of
 from streams.engine.task import Task
 from streams.host import PREDICTIONS, Host
+from streams.hosting.commits import Commits
+from streams.hosting.decisions import Decisions
 from streams.references import ReferenceBook, plans
 from streams.worker import Worker
 
@@ -44,9 +46,9 @@ _WATCHED = (
     (Task, "labels", "fold"),
     (Join, "add_predictions", "join"),
     (Join, "add_labels", "join"),
-    (Host, "commit", "commit"),
+    (Commits, "commit", "commit"),
     (Evaluator, "run", "evaluate"),
-    (Host, "commit_evaluator", "evaluate"),
+    (Decisions, "commit", "evaluate"),
 )
 """Where the stages are; a commit ends with handing its events to the producer, and evaluation with its own commit."""
 _WARM_ROWS, _WARM_STEP_MS, _WARM_BATCH = 4_000, 1_000, 1_000

@@ -13,7 +13,7 @@ from streams.edges.kafka_log import client_settings, partition_counts
 from streams.edges.kafka_topics import finite_topics, untrusted_times
 from streams.edges.redis_store import RedisStore
 from streams.findings import NO, WRONG, Finding
-from streams.host import FEATURE_EVENTS, PREDICTIONS
+from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
 from streams.label_checks import label_findings
 from streams.references import plans
 

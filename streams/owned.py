@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -46,8 +45,10 @@ class OwnedTask:
             sizes[batch.topic] += len(batch)
         return {(topic, self.partition) for topic, size in sizes.items() if size > most}
 
-    def note_committed(self) -> None:
+    def note_committed(self, now: float) -> None:
         """What the task counts now is what its shard holds."""
+        self.dirty = False
+        self.committed_at = self.clean_at = now
         self.ledger, self.waiting = self.task.outcomes(), self.task.join.waiting
         self.offsets = dict(self.task.offsets)
         if len(self.task.topics) > 1:
@@ -63,8 +64,3 @@ class OwnedEvaluator:
     shard: Shard
     decided: tuple[int, ...] = ()
     """The cursors that were last noted in the journal before events were published."""
-
-
-def evaluator_partition(model: str, partitions: int) -> int:
-    """The partition whose owner runs a model's evaluator (DESIGN section 6)."""
-    return zlib.crc32(model.encode()) % partitions

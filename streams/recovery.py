@@ -28,7 +28,7 @@ from streams.engine.fence import offsets_of
 from streams.engine.shard import claim
 from streams.engine.task_head import HEAD, TaskHead
 from streams.engine.task_restore import restore
-from streams.host import FEATURE_EVENTS, PREDICTIONS
+from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
 from streams.references import ReferenceBook, plans
 from streams.stored import stored_groups
 

@@ -8,7 +8,7 @@ from detectors.reference import Reference
 from schemas.config import ModelConfig
 from schemas.errors import ConfigError
 from streams.engine.plan import Plan, compile_plan
-from streams.host import FEATURE_EVENTS, PREDICTIONS
+from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from schemas.identifiers import model_tag, task_tag
 from streams.engine.evaluator import Evaluator
 from streams.engine.task import Task
 from streams.engine.task_restore import restore
-from streams.host import FEATURE_EVENTS, PREDICTIONS
+from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
 from streams.references import ReferenceBook, plans
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import sys
 import time
 
 from streams.cli.main import main
-from streams.host import Host
+from streams.hosting.commits import Commits
 
 MARK = "commits cost"
 """What stands before the figures in the log."""
@@ -20,9 +20,9 @@ MARK = "commits cost"
 
 def measure() -> None:
     """Patch the commit, run the command line, tell."""
-    original, spent, wall, first = Host.commit, [], [], list[float]()
+    original, spent, wall, first = Commits.commit, [], [], list[float]()
 
-    def commit(self: Host, *args: object) -> None:
+    def commit(self: Commits, *args: object) -> None:
         first.append(time.process_time())
         begin, at = time.thread_time(), time.monotonic()
         try:
@@ -31,7 +31,7 @@ def measure() -> None:
             spent.append(time.thread_time() - begin)
             wall.append(time.monotonic() - at)
 
-    Host.commit = commit  # type: ignore[method-assign,assignment]  # the product has no hooks
+    Commits.commit = commit  # type: ignore[method-assign,assignment]  # the product has no hooks
     try:
         main(sys.argv[1:])
     finally:

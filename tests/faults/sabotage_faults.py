@@ -106,7 +106,7 @@ def sleeps_with_a_clock() -> None:
 
 def sleeps_after_claims() -> None:
     """SIGSTOP when as many tasks are claimed as there are partitions, before any of them commits."""
-    host = import_module("streams.host")
+    takeover = import_module("streams.hosting.takeover")
     claimed: set[str] = set()
 
     def claim(original: Callable[..., Any], store: Any, journal: Any, names: Any, token: Any) -> Any:  # noqa: ANN401  # its own
@@ -119,7 +119,7 @@ def sleeps_after_claims() -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         return found
 
-    wrap(host, "claim", claim)
+    wrap(takeover, "claim", claim)
 
 
 def _of_clock(record: Any) -> bool:  # noqa: ANN401  # a journal record

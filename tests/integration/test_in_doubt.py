@@ -152,7 +152,8 @@ def test_records_that_an_entry_holds_back_are_not_lost_when_a_fold_fails(
     host.take(batch_of("labels", found["labels"][40:60]))
     assert sum(map(len, owned.held)) == 50
 
-    fold = host._fold  # noqa: SLF001  # where a reference is looked up
+    intake = host._intake  # noqa: SLF001  # where a reference is looked up
+    fold = intake._fold  # noqa: SLF001
     failed: list[RecordBatch] = []
 
     def failing(group: str, batch: RecordBatch, runs: list[tuple[OwnedTask, int, int]]) -> None:
@@ -161,7 +162,7 @@ def test_records_that_an_entry_holds_back_are_not_lost_when_a_fold_fails(
             raise ConnectionProblem("the reference of a version cannot be read", "wait")
         fold(group, batch, runs)
 
-    monkeypatch.setattr(host, "_fold", failing)
+    monkeypatch.setattr(intake, "_fold", failing)
     predictions = batch_of("predictions", found["predictions"][:60])
     with pytest.raises(ConnectionProblem):
         host.take(predictions)

@@ -10,7 +10,7 @@ import pytest
 from schemas.outbox import payload
 from streams.engine.evaluator import PERFORMANCE_RESULTS, Evaluator
 from streams.engine.store import PERFORMANCE
-from streams.host import DROP_AFTER_S
+from streams.hosting.readers import DROP_AFTER_S
 from streams.logfile import Record
 from streams.replay import Replay, window_records
 from tests.property import story
