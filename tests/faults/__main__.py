@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import import_module
 from pathlib import Path
 from typing import Final, get_args
@@ -18,8 +18,10 @@ from tests.faults.cell import Cell, Outcome, Stage, Verify
 from tests.faults.processes import GuardedProcess
 
 HERE = Path(__file__).parent
-SETTLES_S: Final = 1_200.0
-"""Longer than the soak: its traffic is held against the truth at its end."""
+LONGEST: Final = (soak.NAME, "worker", "recovery")
+"""Kinds of cells that take longer than their number says."""
+LANE_S: Final = 3 * 3_600.0
+"""More than all cells of a kind take."""
 
 
 def cells() -> list[Cell]:
@@ -32,38 +34,48 @@ def cells() -> list[Cell]:
     return found
 
 
-@contextlib.contextmanager
-def beside(chosen: list[Cell], seconds: float | None) -> Iterator[Callable[[], Outcome] | None]:
-    """The soak in a process of its own while other cells are played; gives what waits for its outcome."""
-    if not seconds or len(chosen) == 1 or chosen[-1].name != soak.NAME:
-        yield None
-        return
+def play(chosen: list[Cell], given: argparse.Namespace) -> Iterator[Outcome]:
+    """Play cells in turn, in this process."""
+    with Stage(keep=given.keep, verify="none" if given.short else given.verify, fresh=given.fresh) as stage:
+        for cell in chosen:
+            sys.stdout.write(f"{cell.name:28} {cell.what} ...\n")
+            sys.stdout.flush()
+            yield stage.play(cell)
+
+
+def play_beside(chosen: list[Cell], given: argparse.Namespace) -> Iterator[Outcome]:
+    """Play cells in so many processes; each takes the next kind of cells (``redis``, ``kafka``, ...) when it is done with one.
+
+    The longest come first, so that nobody waits for them in the end.
+    """
+    kinds: dict[str, list[Cell]] = {}
+    for cell in chosen:
+        kinds.setdefault(cell.name.partition(".")[0], []).append(cell)
+    ordered = sorted(kinds, key=lambda kind: (kind not in LONGEST, -len(kinds[kind])))
+    with ThreadPoolExecutor(given.lanes) as pool:
+        for played in as_completed([pool.submit(_lane, kinds[kind], given) for kind in ordered]):
+            yield from played.result()
+
+
+def _lane(cells_of_kind: list[Cell], given: argparse.Namespace) -> list[Outcome]:
+    """Play cells of one kind in a process of their own; a cell that has no outcome, because the process ended, has failed."""
     with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "soak.json"
-        play = [
-            sys.executable,
-            "-m",
-            "tests.faults",
-            "--cells",
-            soak.NAME,
-            "--soak",
-            str(seconds),
+        result, log = Path(folder) / "outcomes.json", Path(folder) / "log"
+        options = [
+            "--verify",
+            given.verify,
             "--json",
             str(result),
+            *(["--soak", str(given.soak)] if given.soak else []),
         ]
-        process = GuardedProcess(play, Path(folder) / "log")
-
-        def awaited() -> Outcome:
-            process.wait(seconds + SETTLES_S)
-            if not result.exists():
-                return Outcome(soak.NAME, chosen[-1].what, "fail", seconds, process.log.read_text()[-2_000:])
-            (found,) = orjson.loads(result.read_bytes())["outcomes"]
-            return Outcome(**found)
-
-        try:
-            yield awaited
-        finally:
-            process.stop()
+        options += [flag for flag, on in (("--keep", given.keep), ("--fresh", given.fresh)) if on]
+        names = [cell.name for cell in cells_of_kind]
+        process = GuardedProcess([sys.executable, "-m", "tests.faults", "--cells", *names, *options], log)
+        process.wait(LANE_S)
+        found = orjson.loads(result.read_bytes())["outcomes"] if result.exists() else []
+        played = {outcome["name"]: Outcome(**outcome) for outcome in found}
+        why = f"the process of these cells ended: {log.read_text()[-2_000:]}"
+        return [played.get(c.name, Outcome(c.name, c.what, "fail", 0.0, why, caught=c.caught)) for c in cells_of_kind]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,20 +94,24 @@ def main(arguments: list[str] | None = None) -> int:
         help="cells that the verifier looks at (default: %(default)s)",
     )
     parser.add_argument(
-        "--soak", type=float, metavar="SECONDS", help="play mixed faults for so long, in a process beside the cells"
+        "--soak", type=float, metavar="SECONDS", help="play mixed faults for so long, too (the cell `soak`)"
     )
+    parser.add_argument("--lanes", type=int, default=1, help="play so many kinds of cells at a time (default: 1)")
     parser.add_argument("--list", action="store_true", help="say which cells there are")
     parser.add_argument("--keep", action="store_true", help="leave the logs of cells that do not pass")
     parser.add_argument("--json", type=Path, help="write outcomes and figures there, after every cell")
     parser.add_argument("--page", type=Path, help="refresh the generated part of this page")
     given = parser.parse_args(arguments)
     known = [*cells(), *([soak.cell(given.soak)] if given.soak else [])]
+    names = {cell.name for cell in known}
+
+    def named(cell: Cell, wanted: list[str]) -> bool:
+        return any(cell.name == n or (n not in names and cell.name.startswith(n)) for n in wanted)
+
     chosen = [
         c
         for c in known
-        if (not given.cells or c.name.startswith(tuple(given.cells)))
-        and not c.name.startswith(tuple(given.without))
-        and (c.short or not given.short)
+        if (not given.cells or named(c, given.cells)) and not named(c, given.without) and (c.short or not given.short)
     ]
     if given.list:
         for cell in chosen:
@@ -105,19 +121,15 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("there is no such cell\n")
         return 2
     run = report.Run(sys.argv[1:] if arguments is None else arguments)
-    with (
-        beside(chosen, given.soak) as awaited,
-        Stage(keep=given.keep, verify="none" if given.short else given.verify, fresh=given.fresh) as stage,
-    ):
-        for cell in chosen:
-            sys.stdout.write(f"{cell.name:28} {cell.what} ...\n")
-            sys.stdout.flush()
-            outcome = awaited() if awaited is not None and cell.name == soak.NAME else stage.play(cell)
-            sys.stdout.write(report.line(outcome))
-            sys.stdout.flush()
-            run.add(outcome)
-            if given.json:
-                run.write(given.json)
+    for outcome in play_beside(chosen, given) if given.lanes > 1 else play(chosen, given):
+        sys.stdout.write(f"{outcome.name}\n{report.line(outcome)}")
+        sys.stdout.flush()
+        run.add(outcome)
+        if given.json:
+            run.write(given.json)
+    run.outcomes.sort(key=lambda outcome: [cell.name for cell in chosen].index(outcome.name))
+    if given.json:
+        run.write(given.json)
     if given.page:
         report.refresh(given.page, run.told())
     sys.stdout.write(report.table(run.told()))

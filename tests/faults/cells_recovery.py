@@ -74,9 +74,9 @@ def after_redis(stage: Stage) -> None:
         while len(stage.samples.get(REDIS_BACK, [])) < SAMPLES:
             with stage.fault(d, watch, "SIGKILL of Redis", note=False):
                 d.redis.kill()
-                time.sleep(0.5)
-                d.redis.restart()
-                since = time.monotonic()
+            time.sleep(0.5)
+            d.redis.restart()
+            since = time.monotonic()
             redis_back(stage, d, watch, since)
             every_task(d, watch)
         finish(stage, d, load)
@@ -91,8 +91,8 @@ def after_kafka(stage: Stage) -> None:
         while len(stage.samples.get(KAFKA_BACK, [])) < SAMPLES:
             with stage.fault(d, watch, "SIGKILL of the broker", note=False):
                 service.kill()
-                service.restart()
-                since = time.monotonic()
+            service.restart()
+            since = time.monotonic()
             kafka_back(stage, d, since)
             every_task(d, watch)
         finish(stage, d, load)

@@ -131,6 +131,8 @@ def soak(stage: Stage, seconds: float) -> None:
         stage.note(
             f"{seconds / 60:.0f} minutes, {stage.counts.get('faults', 0)} faults, memory {growth:+.2f} % an hour"
         )
+        tenths = [samples[int(q * (len(samples) - 1) / 10)][1] / 2**20 for q in range(11)]
+        stage.note(f"MB at each tenth: {', '.join(f'{mb:.1f}' for mb in tenths)}")
         stage.sample("memory_percent_per_hour", growth)
         stage.settle(d, load, timeout_s=600)
         if stage.counts.get("faults", 0) < seconds / MOST_APART_S:
