@@ -185,7 +185,7 @@ class Worker:
                 self.host.release(group, partition, commit=False)
             raise
         self._again.difference_update(wanted)
-        self.host.forget()
+        self._let_go()
         return starts
 
     def _begin(self, owned: OwnedTask) -> dict[tuple[str, int], int]:
@@ -231,7 +231,7 @@ class Worker:
     def _lost(self, partitions: list[tuple[str, int]]) -> None:
         """Somebody else has them: change nothing any more (P4)."""
         self._release(partitions, last_commit_s=0.0)
-        self.host.forget()
+        self._let_go()
         log.warning("lost", partitions=len(partitions))
 
     def _revoked(self, partitions: list[tuple[str, int]]) -> None:
@@ -256,6 +256,15 @@ class Worker:
         for key in partitions:
             for known in (self.status.lag, self.status.stalled, self._ends, self._progress):
                 known.pop(key, None)
+
+    def _let_go(self) -> None:
+        """Forget what was released and not claimed again, and give its memory back now.
+
+        State refers to itself in circles, and after ``gc.freeze`` a full collection comes by itself only once as much was made as was
+        frozen: until then every rebalance left the arrays of the tasks that went.
+        """
+        self.host.forget()
+        gc.collect()
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -294,7 +303,7 @@ class Worker:
             log.warning("rejoining to load the state again", reason=str(error))
             self._distrust()
             self._again.clear()
-            self.host.forget()
+            self._let_go()
             self.log.rejoin()
         except ConnectionProblem as error:
             self._wait(error)
