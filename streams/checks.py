@@ -165,8 +165,9 @@ def _journal(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
     if not finite:
         yield Finding(subject, "ok")
         return
-    what = f"topic {topic} deletes records by age or size, and a rebuild needs all of them"
-    yield Finding(subject, "failed", what, f"set retention.ms=-1 and retention.bytes=-1 on topic {topic}", NO)
+    what = f"topic {topic} deletes records, by age, size or key, and a rebuild needs all of them"
+    remedy = f"set retention.ms=-1, retention.bytes=-1 and cleanup.policy=delete on topic {topic}"
+    yield Finding(subject, "failed", what, remedy, NO)
 
 
 def _pinned(config: Config, group: str, topic: str, count: int) -> Iterator[Finding]:

@@ -322,7 +322,8 @@ def skip(config: Config, store: Store, journal: Journal, plan: SkipPlan) -> None
         # What is pending stays so, and the skip behind it: whoever claims the shard next obeys them, in this order.
         shard.commit(task.stage)
     for group, ids in plan.renew.items():
-        _renew(config, store, group, len(groups[group].shards), groups[group].topics, ids)
+        pinned = [*groups[group].topics, config.topics.journal]
+        _renew(config, store, group, len(groups[group].shards), pinned, ids)
 
 
 def _journal(journal: Journal, shard: Shard, offsets: dict[str, int], skips: Sequence[Skip]) -> None:

@@ -43,7 +43,7 @@ from streams.host import FEATURE_EVENTS, PREDICTIONS, Host
 from streams.references import ReferenceBook, plans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from schemas.config import Config
     from schemas.settings import Topics
@@ -69,6 +69,8 @@ TOPICS_EVERY_S = 30.0
 """How often a worker looks whether its topics are still the same ones, with as many partitions, and Redis evicts nothing."""
 REVOKE_S = 5.0
 """So long the last commits of a revocation may begin; a task whose turn comes later is left to the next owner as it is."""
+KEPT_S = 60.0
+"""So long what was revoked stays in memory, in case that it comes back: longer than a rebalance takes."""
 UNCOMMITTED_S = 3.0
 """So long a commit may wait for Kafka's acknowledgements before nothing more is fetched: memory must not grow meanwhile."""
 STALLED_S = 60.0
@@ -146,6 +148,7 @@ class Worker:
         self._next_topics = time.monotonic() + TOPICS_EVERY_S
         self._commands: deque[tuple[int, int, bytes | None]] = deque()
         self._paused = False
+        self._revoked_at: float | None = None
         self._fetched: deque[RecordBatch] = deque()
         self._admin = admin_client(config.kafka)
         self._refuse_other_topics()
@@ -162,8 +165,7 @@ class Worker:
     def _claimed(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Claim the tasks of these partitions (R10); returns the offsets to read from. May raise ConnectionProblem."""
         self._forget(partitions)  # what was fetched before is fetched again, from where the state stands
-        wanted = sorted({(self.host.group_of[t], p) for t, p in partitions})
-        starts = self._claim(wanted)
+        starts = self._claim(sorted({(self.host.group_of[t], p) for t, p in partitions}))
         log.info("assigned", tasks=sorted(f"{g}/{p}" for g, p in self.host.tasks))
         return starts
 
@@ -181,12 +183,30 @@ class Worker:
                 starts |= self._begin(owned)
             self._listen()
         except BaseException:  # all of them are asked for again: until then none may work without being read
-            for group, partition in wanted:
-                self.host.release(group, partition, commit=False)
+            self._abandon(wanted)
             raise
-        self._again.difference_update(wanted)
         self._let_go()
         return starts
+
+    def _claim_again(self) -> None:
+        """Claim in place, without a rebalance, the tasks whose state may have changed under us.
+
+        They wait to be claimed until they are read from where the state stands, too: a consumer that stood further on would skip
+        what lies between.
+        """
+        wanted = sorted(self._again)
+        starts = self._claim(wanted)
+        try:
+            self.log.assign_again(starts)
+        except BaseException:
+            self._abandon(wanted)
+            raise
+        self._again.difference_update(wanted)
+
+    def _abandon(self, tasks: Iterable[tuple[str, int]]) -> None:
+        """Let tasks go as they are."""
+        for group, partition in tasks:
+            self.host.release(group, partition, commit=False)
 
     def _begin(self, owned: OwnedTask) -> dict[tuple[str, int], int]:
         """Look whether the topics still fit to a task that is ours now; returns the offsets to read from."""
@@ -204,23 +224,29 @@ class Worker:
         """Everything is claimed again before anything else happens."""
         self._fetched.clear()
         self._again.update(self.host.tasks)
-        for group, partition in list(self.host.tasks):
-            self.host.release(group, partition, commit=False)
+        self._abandon(list(self.host.tasks))
 
     def _refuse_other_topics(self) -> None:
         """Raise PartitionCountChanged or AheadOfLogEnd unless the topics are those that the state was made of (R10)."""
-        now = partition_counts(self.publisher.client, list(self._counts))
+        journal = self.config.topics.journal
+        now = partition_counts(self.publisher.client, [*self._counts, journal])
         for topic, count in self._counts.items():
             if now[topic] != count:
                 what = f"topic {topic} has {now[topic]} partitions now, the state was made for {count}"
                 raise PartitionCountChanged(what, OTHER_COUNT)
-        for topic, found in topic_ids(self._admin, list(self._counts)).items():
-            pinned = self.store.pin(self.host.state_group(self.host.group_of[topic]), f"topic {topic}", found)
-            if pinned != found:
-                what = (
-                    f"topic {topic} was made anew since its records were counted (its id is {found}, it was {pinned})"
-                )
-                raise AheadOfLogEnd(what, ANEW)
+        ids = topic_ids(self._admin, [*self._counts, journal])
+        expected = {(self.host.group_of[t], t): ids[t] for t in self._counts if t in ids}
+        # A shard's records lie where its key comes to, so with other partitions they would not be found.
+        expected |= {(group, journal): f"{ids.get(journal, '')}/{now[journal]}" for group in self.host.plans}
+        for (group, topic), found in expected.items():
+            pinned = self.store.pin(self.host.state_group(group), f"topic {topic}", found)
+            if pinned == found:
+                continue
+            if topic == journal:
+                what = f"topic {topic}, the journal, was made anew or has other partitions (it is {found}, it was {pinned})"
+                raise AheadOfLogEnd(what, "restore the topic, or start over with `driftline recover --rebuild`")
+            what = f"topic {topic} was made anew since its records were counted (its id is {found}, it was {pinned})"
+            raise AheadOfLogEnd(what, ANEW)
 
     def _listen(self) -> None:
         """Read commands from where our evaluators stand."""
@@ -237,6 +263,7 @@ class Worker:
     def _revoked(self, partitions: list[tuple[str, int]]) -> None:
         """Commit a last time and let go."""
         self._release(partitions, last_commit_s=REVOKE_S)
+        self._revoked_at = time.monotonic()
         log.info("revoked", partitions=len(partitions))
 
     def _release(self, partitions: list[tuple[str, int]], last_commit_s: float) -> None:
@@ -264,6 +291,7 @@ class Worker:
         frozen: until then every rebalance left the arrays of the tasks that went.
         """
         self.host.forget()
+        self._revoked_at = None
         gc.collect()
 
     # -- the loop -----------------------------------------------------------------------------------------------------
@@ -289,8 +317,8 @@ class Worker:
                 self._take(self._fetched[0])
                 self._fetched.popleft()
             self.log.hold({place for owned in self.host.tasks.values() for place in owned.crowded(MAX_HELD)})
-            if self._again:  # in place, without a rebalance: their state may have changed under us
-                self.log.assign_again(self._claim(sorted(self._again)))
+            if self._again:
+                self._claim_again()
             self._look_around()
             self.host.tick()
             self._refuse_backlog()
@@ -352,10 +380,10 @@ class Worker:
                 self._commands.popleft()
         now = time.monotonic()
         if now >= self._next_topics:
-            self.store.check()
+            self.store.check()  # at every turn until it is as it must be: Redis answers at once
+            self._next_topics = now + TOPICS_EVERY_S  # but Kafka may not
             with contextlib.suppress(TopicMissing):  # a broker that has just started may say so; the log looks twice
                 self._refuse_other_topics()
-            self._next_topics = now + TOPICS_EVERY_S
         for (group, partition), owned in list(self.host.tasks.items()):
             for topic, end in list(owned.behind.items()):
                 if self.log.position(topic, partition) >= end and not owned.held:
@@ -369,11 +397,15 @@ class Worker:
                     self._maybe_silent(group, partition, topic)
         if now >= self._next_lag:
             self._next_lag = now + LAG_EVERY_S
-            self._ask_kafka(now)
-            self.log.commit(
-                {(t, p): o for (_, p), owned in self.host.tasks.items() for t, o in owned.offsets.items() if o}
-            )
-            self._look_at_lags(now)
+            self._look_at_kafka(now)
+
+    def _look_at_kafka(self, now: float) -> None:
+        """Whether it is there, how far we are behind; tell it where we are."""
+        if self._revoked_at is not None and now > self._revoked_at + KEPT_S:
+            self._let_go()
+        self._ask_kafka(now)
+        self.log.commit({(t, p): o for (_, p), owned in self.host.tasks.items() for t, o in owned.offsets.items() if o})
+        self._look_at_lags(now)
 
     def _ask_kafka(self, now: float) -> None:
         """Raise ConnectionProblem when Kafka is away: a poll that finds nothing does not tell that from silence."""
@@ -425,6 +457,7 @@ class Worker:
         if self.control is not None:
             self.control.close()
         self.publisher.close(5.0)
+        self.store.close()
 
 
 def wall_ms() -> int:

@@ -39,6 +39,7 @@ class KafkaJournal:
         for claim in claims:
             self._entrust(claim, lambda *place, token=claim.token: places.update({token: place}))
         if not self._publisher.wait(lambda: len(places) == len(claims), REQUEST_S):
+            self._publisher.poll()  # raises when the client has ended for good
             what = f"Kafka did not take a record of topic {self._topic!r} within {REQUEST_S:.0f} s"
             raise ConnectionProblem(what, "look at the brokers, and at the topic's min.insync.replicas")
         spans: dict[int, tuple[int, int]] = {}

@@ -245,6 +245,7 @@ class KafkaPublisher:
     def wait(self, over: Callable[[], bool], longest_s: float) -> bool:
         """Handle acknowledgements until ``over``; returns whether it came to that."""
         deadline = time.monotonic() + longest_s
+        self._serve(0)
         while not over() and (left := deadline - time.monotonic()) > 0:
             self._serve(min(left, 0.1))
         return over()

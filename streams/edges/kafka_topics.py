@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CREATE_S = 30.0
 """How long the cluster may take to make all topics: a controller that is being elected needs a few seconds."""
+_KEEP = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+"""Settings of a topic that keeps everything."""
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 """What a broker from before KIP-516 tells: sixteen zero bytes."""
 MOST_AHEAD_MS = 86_400_000
@@ -38,7 +40,7 @@ def create_topics(
 ) -> dict[str, tuple[bool, int]]:
     """Make the topics that do not exist; returns for each name whether it is new, and its number of partitions.
 
-    New topics among ``keep`` never delete by age: a replay needs all of the journal.
+    New topics among ``keep`` delete nothing: a replay needs all of the journal.
 
     Raises ConnectionProblem, PermissionMissing, or ConfigError when the cluster cannot make such a topic.
     """
@@ -54,7 +56,7 @@ def create_topics(
             name,
             num_partitions=partitions,
             replication_factor=replication,
-            config={"retention.ms": "-1"} if name in keep else {},
+            config=_KEEP if name in keep else {},
         )
         for name in names
         if name not in there
@@ -101,14 +103,14 @@ def untrusted_times(kafka: Mapping[str, str | int | bool], names: Sequence[str])
 
 
 def finite_topics(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> list[str]:
-    """The topics that delete records by age or size.
+    """The topics that delete records, by age, by size, or because a later one has their key.
 
     Raises ConnectionProblem or PermissionMissing when the cluster does not tell.
     """
     return [
         name
         for name, settings in _settings(kafka, names).items()
-        if any(key in settings and settings[key].value != "-1" for key in ("retention.ms", "retention.bytes"))
+        if any(key in settings and settings[key].value != value for key, value in _KEEP.items())
     ]
 
 

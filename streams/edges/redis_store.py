@@ -132,6 +132,10 @@ class RedisStore:
         """As the protocol says."""
         self._life = b""
 
+    def close(self) -> None:
+        """Close the connections; the next question opens new ones."""
+        self._redis.close()
+
     def _ask(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever Redis answers
         try:
             return call()

@@ -80,6 +80,7 @@ class Intake:
     def _take(self, batch: RecordBatch) -> int:
         group = self._deployment.group_of[batch.topic]
         runs: list[tuple[OwnedTask, int, int]] = []
+        held: list[tuple[OwnedTask, RecordBatch]] = []
         for partition, first, last in batch.partitions():
             owned = self._tasks.get((group, partition))
             if owned is None:
@@ -91,15 +92,16 @@ class Intake:
                 entry = owned.shard.next_entry
                 end = first + int(np.searchsorted(offsets, _stop(entry, batch.topic)))
                 if max(begin, end) < last:
-                    owned.held.append(batch.part(max(begin, end), last))
+                    held.append((owned, batch.part(max(begin, end), last)))
             if begin < end:
                 runs.append((owned, begin, end))
-        if not runs:
-            return 0
         if len(runs) == 1 and runs[0][1:] != (0, len(batch)):
             owned, first, last = runs[0]
             batch, runs = batch.part(first, last), [(owned, 0, last - first)]
-        self._fold(group, batch, runs)
+        if runs:
+            self._fold(group, batch, runs)
+        for owned, part in held:  # only now: a fold that could not be done is tried again with the whole batch
+            owned.held.append(part)
         return sum(last - first for _, first, last in runs)
 
     def obey(self, owned: OwnedTask) -> int:

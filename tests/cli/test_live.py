@@ -307,16 +307,17 @@ def test_topics_whose_record_times_reach_into_the_future_are_found_out(kafka: Ka
     assert untrusted_times(settings, [free, appended, topics("ordinary")]) == [free]
 
 
+@pytest.mark.parametrize("forgets", [{"retention.ms": "604800000"}, {"cleanup.policy": "compact"}])
 def test_check_says_no_to_a_journal_that_forgets(
-    driftline: Driftline, tmp_path: Path, setting: story.Setting, topics: TopicMaker
+    driftline: Driftline, tmp_path: Path, setting: story.Setting, topics: TopicMaker, forgets: dict[str, str]
 ) -> None:
-    setting.topics["journal"] = topics("forgets", config={"retention.ms": "604800000"})
+    setting.topics["journal"] = topics("forgets", config={"retention.ms": "-1"} | forgets)
     config = story.write_config(tmp_path, setting)
     driftline("topics", "create", "--partitions", PARTITIONS, "--config", config)
     ran = driftline("check", "--config", config, "--json")
     (failed,) = [f for f in msgspec.convert(ran.json, list[dict[str, Any]]) if f["state"] == "failed"]
     assert (ran.status, failed["subject"]) == (1, "the journal is kept")
-    assert f"retention.ms=-1 and retention.bytes=-1 on topic {setting.topics['journal']}" in failed["remedy"]
+    assert f"cleanup.policy=delete on topic {setting.topics['journal']}" in failed["remedy"]
 
 
 def test_a_new_journal_never_deletes_by_age(kafka: KafkaService) -> None:

@@ -199,8 +199,23 @@ def test_a_record_that_is_entrusted_is_unsettled_until_kafka_says_where_it_stand
     for _ in range(3):
         publisher.entrust(topic, b"shard", b"entries", [], lambda p, o: places.append((p, o)))
     assert (publisher.unsettled, places) == (3, [])
-    assert publisher.settled()
+    until(publisher.settled, publisher)
     assert (publisher.unsettled, places) == (0, [(0, 0), (0, 1), (0, 2)])
+
+
+@pytest.mark.kafka
+def test_one_that_has_waited_in_vain_still_hears_of_acknowledgements_when_it_is_only_asked(
+    kafka: KafkaService, topics: TopicMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = topics("journal", partitions=1)
+    publisher = made(kafka.bootstrap)
+    monkeypatch.setattr(kafka_publisher, "SETTLE_S", 0.0)
+    publisher.entrust(topic, b"shard", b"entries", [], lambda *_: None)
+    assert not publisher.settled()
+    deadline = time.monotonic() + 20
+    while not publisher.settled():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_an_error_that_ends_the_client_is_raised_by_the_next_poll_and_by_no_callback() -> None:

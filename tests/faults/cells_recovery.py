@@ -70,7 +70,7 @@ def after_term(stage: Stage) -> None:
 
 def after_redis(stage: Stage) -> None:
     """Redis is killed under two workers, and is back half a second later."""
-    with working(stage, 4.0 * SAMPLES, workers=2) as (d, watch, load, _):
+    with working(stage, 8.0 * SAMPLES, workers=2) as (d, watch, load, _):
         while len(stage.samples.get(REDIS_BACK, [])) < SAMPLES:
             with stage.fault(d, watch, "SIGKILL of Redis", note=False):
                 d.redis.kill()
@@ -86,7 +86,12 @@ def after_kafka(stage: Stage) -> None:
     """The broker is killed under two workers, and is started again at once."""
     with (
         KafkaService() as service,
-        working(stage, 7.0 * SAMPLES, workers=2, kafka=service, choices=USUAL) as (d, watch, load, _),
+        working(stage, 0.0, workers=2, kafka=service, choices=USUAL, predictions=400_000, rate=1_000) as (
+            d,
+            watch,
+            load,
+            _,
+        ),
     ):
         while len(stage.samples.get(KAFKA_BACK, [])) < SAMPLES:
             with stage.fault(d, watch, "SIGKILL of the broker", note=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from collections.abc import Callable
@@ -336,6 +337,7 @@ def test_a_journal_of_topics_with_other_names_is_refused(tmp_path: Path) -> None
     ("key", "fields", "ask"),
     [
         ("{task:g:0}:head", {"sequence": "many"}, lambda store: store.claim("{task:g:0}", "mine")),
+        ("{task:g:0}:head", {"epoch": "many"}, lambda store: store.claim("{task:g:0}", "mine")),
         ("{task:g:0}:outbox", {"first": "x"}, lambda store: store.outbox("{task:g:0}")),
         ("g:starts", {"loans": "never"}, lambda store: store.model_starts("g")),
         ("g:pins", {"partitions": "some"}, lambda store: store.pin_partitions("g", 3)),
@@ -346,8 +348,8 @@ def test_what_driftline_never_wrote_to_redis_is_a_typed_error(
 ) -> None:
     with redis.from_url(redis_url) as client:
         client.hset(f"driftline:{key}", mapping=fields)
-    with pytest.raises(StateCorrupt, match=r"no number|no pair"):
-        ask(RedisStore(redis_url))
+    with contextlib.closing(RedisStore(redis_url)) as store, pytest.raises(StateCorrupt, match=r"no number|no pair"):
+        ask(store)
 
 
 @pytest.mark.parametrize("change", [{"pane": 1000}, {"size": 20_000}])
