@@ -10,7 +10,7 @@ from schemas.config import ModelConfig
 from schemas.errors import ConnectionProblem, DriftlineError, PermissionMissing, TopicMissing
 from schemas.identifiers import segment_values
 from streams.edges.kafka_log import client_settings, partition_counts
-from streams.edges.kafka_topics import finite_topics, untrusted_times
+from streams.edges.kafka_topics import forgetful_topics, untrusted_times
 from streams.edges.redis_store import RedisStore
 from streams.findings import NO, WRONG, Finding
 from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
@@ -27,7 +27,7 @@ def check(config: Config) -> list[Finding]:
     """Look at references, Redis and Kafka, each as far as it can be reached; never raises a DriftlineError."""
     counts: dict[str, int] = {}
     found = [*reference_findings(config), *_redis(config), *_topics(config, counts), *_partitions(config, counts)]
-    return [*found, *_record_times(config, counts), *_journal(config, counts)]
+    return [*found, *_record_times(config, counts), *_kept(config, counts)]
 
 
 def _failed(subject: str, error: DriftlineError, status: int = WRONG) -> Finding:
@@ -151,23 +151,29 @@ def _record_times(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
     yield Finding(subject, "failed", what, remedy, NO)
 
 
-def _journal(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
-    """A rebuild, a replay, and the notice that Redis has lost a shard need the whole journal."""
-    subject, topic = "the journal is kept", config.topics.journal
-    if topic not in counts:
-        yield Finding(subject, "not checked")
-        return
-    try:
-        finite = finite_topics(config.kafka, [topic])
-    except DriftlineError as error:
-        yield Finding(subject, "not checked", error.what)
-        return
-    if not finite:
-        yield Finding(subject, "ok")
-        return
-    what = f"topic {topic} deletes records, by age, size or key, and a rebuild needs all of them"
-    remedy = f"set retention.ms=-1, retention.bytes=-1 and cleanup.policy=delete on topic {topic}"
-    yield Finding(subject, "failed", what, remedy, NO)
+def _kept(config: Config, counts: dict[str, int]) -> Iterator[Finding]:
+    """A rebuild, a replay, and the notice that Redis has lost a shard need the whole journal; every record of the inputs counts."""
+    t = config.topics
+    inputs = [topic for topic in (t.predictions, t.labels, t.features) if topic in used_topics(config)]
+    for subject, topics, wanted in (
+        ("the journal is kept", [t.journal], ("retention.ms=-1", "retention.bytes=-1", "cleanup.policy=delete")),
+        ("inputs are not compacted", inputs, ("cleanup.policy=delete",)),
+    ):
+        if not counts.keys() >= set(topics):
+            yield Finding(subject, "not checked")
+            continue
+        try:
+            found = forgetful_topics(config.kafka, topics)
+        except DriftlineError as error:
+            yield Finding(subject, "not checked", error.what)
+            continue
+        keys = {setting.partition("=")[0] for setting in wanted}
+        wrong = [topic for topic, settings in found.items() if keys.intersection(settings)]
+        if not wrong:
+            yield Finding(subject, "ok")
+            continue
+        what = f"{', '.join(wrong)} may delete records that are still needed"
+        yield Finding(subject, "failed", what, f"set {', '.join(wanted)} on {', '.join(wrong)}", NO)
 
 
 def _pinned(config: Config, group: str, topic: str, count: int) -> Iterator[Finding]:

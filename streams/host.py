@@ -86,7 +86,9 @@ class Host:
         Raises ConnectionProblem, StoreRestarted or a StateError.
         """
         owned = self._takeover.claim(places)
+        self._readers.forget()
         for task in owned:
+            task.passed.clear()
             self._looked_at.pop(task.group, None)
             self._intake.obey(task)
         return owned

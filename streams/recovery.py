@@ -300,7 +300,7 @@ def _skip(
         return Skip(group, partition, topic, stands, begins, ends, begins, "anew")
     if stands > ends:  # what it still has was counted
         return Skip(group, partition, topic, stands, begins, ends, ends, "ahead")
-    return Skip(group, partition, topic, stands, begins, ends, begins, "behind") if 0 < stands < begins else None
+    return Skip(group, partition, topic, stands, begins, ends, begins, "behind") if stands < begins else None
 
 
 def skip(config: Config, store: Store, journal: Journal, plan: SkipPlan) -> None:

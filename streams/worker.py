@@ -211,8 +211,11 @@ class Worker:
     def _begin(self, owned: OwnedTask) -> dict[tuple[str, int], int]:
         """Look whether the topics still fit to a task that is ours now; returns the offsets to read from."""
         partition = owned.partition
-        if owned.shard.pending:  # what it names may be gone from the topics
+        new = owned.shard.body is None
+        if owned.shard.pending or new:  # what entries name may be gone from the topics
             begins = {topic: self.log.bounds(topic, partition)[0] for topic in owned.task.topics}
+            if new:  # with what the topics still have; from its first commit on nothing may be missing
+                owned.task.offsets.update(begins)
             self.host.begin_at(owned, begins)
         now = time.monotonic()
         for topic, offset in owned.task.offsets.items():

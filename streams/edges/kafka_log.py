@@ -152,7 +152,7 @@ class KafkaLog:
         """
         low, high = self.bounds(topic, partition)
         where = f"{topic}/{partition}: the state stands at offset {offset}"
-        if 0 < offset < low:
+        if offset < low:
             what = f"{where}, the topic begins at {low}: retention has removed {low - offset} records nobody counted"
             raise BehindLogStart(what, ANEW)
         if offset > high:
@@ -254,13 +254,10 @@ class KafkaLog:
     def assign_again(self, starts: Mapping[Place, int]) -> None:
         """Read these partitions again from these offsets, without a rebalance, dropping what the client has fetched of them.
 
-        Offset 0 is where a new group begins: with whatever the topic still has. Partitions that are not ours any more are
-        passed over. Raises ConnectionProblem.
+        Partitions that are not ours any more are passed over. Raises ConnectionProblem.
         """
-        # Asked here and not left to the client's OFFSET_BEGINNING: its answer may come after a later assignment, and win.
-        places = {place: offset or self.bounds(*place)[0] for place, offset in starts.items()}
         try:
-            self._assignment.read(places)
+            self._assignment.read(starts)
         except KafkaException as error:
             raise as_driftline_error(error.args[0]) from error
 

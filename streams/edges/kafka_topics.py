@@ -102,16 +102,15 @@ def untrusted_times(kafka: Mapping[str, str | int | bool], names: Sequence[str])
     return found
 
 
-def finite_topics(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> list[str]:
-    """The topics that delete records, by age, by size, or because a later one has their key.
+def forgetful_topics(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> dict[str, list[str]]:
+    """By topic, the settings by which it deletes records: by age, by size, or because a later one has their key.
 
     Raises ConnectionProblem or PermissionMissing when the cluster does not tell.
     """
-    return [
-        name
+    return {
+        name: [key for key, value in _KEEP.items() if key in settings and settings[key].value != value]
         for name, settings in _settings(kafka, names).items()
-        if any(key in settings and settings[key].value != value for key, value in _KEEP.items())
-    ]
+    }
 
 
 def _settings(kafka: Mapping[str, str | int | bool], names: Sequence[str]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.control import Command
+from schemas.errors import StateError
 from schemas.journal import CommandEntry, DecidedEntry
 from streams.engine.evaluator_head import Cursors
 from streams.engine.task_head import Progress
 from streams.hosting.readers import progress
+from streams.hosting.takeover import refuse_lost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +61,11 @@ class Decisions:
         more = False
         for owned in mine:
             if not owned.shard.in_doubt and len(owned.shard.outstanding) < MAX_OUTBOX:
-                more |= self._decide(owned, tasks)
+                try:
+                    more |= self._decide(owned, tasks)
+                except StateError:  # a worker that was replaced and does not know it yet may find panes deleted
+                    refuse_lost(self._store, [owned.shard])
+                    raise
         due = [o for o in mine if o.evaluator.changed or o.shard.in_doubt or o.shard.acknowledged]
         for owned in due:
             _note_decided(owned)

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Readers:
-    """The looks at the evaluators' cursors, by group. Of several that are old enough the newest counts."""
+    """The looks at the evaluators' cursors, by group: those of the last ``DROP_AFTER_S``, and the newest before."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Readers:
         self._looks: dict[str, deque[tuple[float, dict[str, Cursors]]]] = {}
 
     def look(self, group: str) -> None:
-        """Learn how far the evaluators are, and note in our tasks what was passed ``DROP_AFTER_S`` ago.
+        """Learn how far the evaluators are, and note in our tasks what was passed ``DROP_AFTER_S`` ago and ever since.
 
         Raises StateCorrupt or ConnectionProblem.
         """
@@ -52,10 +52,22 @@ class Readers:
         if looks[0][0] <= self._now() - DROP_AFTER_S:
             for owned in self._tasks.values():
                 if owned.group == group:
-                    _note_passed(owned, looks[0][1])
+                    _note_passed(owned, _least([found for _, found in looks]))
+
+    def forget(self) -> None:
+        """Look anew: the store may have gone back since."""
+        self._looks.clear()
+
+
+def _least(looks: list[dict[str, Cursors]]) -> dict[str, Cursors]:
+    """How far each model's evaluator was in every one of the looks: between two of them the store may have gone back."""
+    names = [name for name in looks[0] if all(name in found for found in looks)]
+    least = {name: zip(*(found[name].numbers() for found in looks), strict=True) for name in names}
+    return {name: Cursors(*map(min, numbers)) for name, numbers in least.items()}
 
 
 def _note_passed(owned: OwnedTask, found: Mapping[str, Cursors]) -> None:
+    owned.passed.clear()  # also of a reader of which nothing is known any more
     for name, cursors in found.items():
         passed = owned.task.sealed_before(owned.task.plan.by_name[name], cursors.final)
         read = (

@@ -13,7 +13,7 @@ from streams.engine.task_restore import restore
 from streams.owned import OwnedEvaluator, OwnedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from streams.engine.journal import Journal
     from streams.engine.plan import References
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from streams.engine.store import Store
     from streams.hosting.deployment import Deployment
     from streams.hosting.outbox import Outbox
+
+
+def refuse_lost(store: Store, shards: Iterable[Shard]) -> None:
+    """Raise OwnershipLost when one of them is another's: what is read while another owner commits does not fit together."""
+    for shard in shards:
+        if store.peek(shard.name).token != shard.token:
+            what = f"{shard.name} belongs to another worker now"
+            raise OwnershipLost(what, "nothing: this worker drops it and rejoins")
+
 
 H = TypeVar("H", OwnedTask, OwnedEvaluator)
 
@@ -55,12 +64,9 @@ class Takeover:
         try:
             tasks = {key: self._task(*key, shards[name]) for name, key in names.items()}
             evaluators = {key: self._evaluator(*key, shards[name]) for name, key in models.items()}
-        except StateError as error:  # what is read while another owner commits does not fit together
-            others = [s.name for s in shards.values() if self._store.peek(s.name).token != s.token]
-            if not others:
-                raise
-            what = f"{others[0]} belongs to another worker now"
-            raise OwnershipLost(what, "nothing: this worker drops it and rejoins") from error
+        except StateError:
+            refuse_lost(self._store, shards.values())
+            raise
         for shard in shards.values():
             self._outbox.again(shard)
         self.tasks.update(tasks)

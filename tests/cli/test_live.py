@@ -317,7 +317,18 @@ def test_check_says_no_to_a_journal_that_forgets(
     ran = driftline("check", "--config", config, "--json")
     (failed,) = [f for f in msgspec.convert(ran.json, list[dict[str, Any]]) if f["state"] == "failed"]
     assert (ran.status, failed["subject"]) == (1, "the journal is kept")
-    assert f"cleanup.policy=delete on topic {setting.topics['journal']}" in failed["remedy"]
+    assert f"cleanup.policy=delete on {setting.topics['journal']}" in failed["remedy"]
+
+
+def test_check_says_no_to_inputs_that_are_compacted(
+    driftline: Driftline, tmp_path: Path, setting: story.Setting, topics: TopicMaker
+) -> None:
+    setting.topics["labels"] = topics("compacted", partitions=PARTITIONS, config={"cleanup.policy": "compact"})
+    config = story.write_config(tmp_path, setting)
+    driftline("topics", "create", "--partitions", PARTITIONS, "--config", config)
+    ran = driftline("check", "--config", config, "--json")
+    (failed,) = [f for f in msgspec.convert(ran.json, list[dict[str, Any]]) if f["state"] == "failed"]
+    assert (ran.status, failed["subject"]) == (1, "inputs are not compacted")
 
 
 def test_a_new_journal_never_deletes_by_age(kafka: KafkaService) -> None:

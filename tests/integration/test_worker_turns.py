@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.errors import AheadOfLogEnd, ConnectionProblem, StoreRestarted
+from schemas.errors import AheadOfLogEnd, BehindLogStart, ConnectionProblem, StoreRestarted
 from schemas.journal import ClockEntry
 from streams import worker as module
+from streams.edges.kafka_log import KafkaLog
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
@@ -46,6 +47,7 @@ class Log:
         self.paused = False
         self.away = 0
         self.most = 10
+        self.begins = dict.fromkeys(self.records, 0)
 
     def poll(self, _most: int, _timeout_s: float) -> list[RecordBatch]:
         if waiting := [p for p in self.given if p not in self.positions]:
@@ -65,10 +67,11 @@ class Log:
         self.positions.update(starts)
 
     def bounds(self, topic: str, partition: int, _timeout_s: float = 0.0) -> tuple[int, int]:
-        return 0, len(self.records[topic, partition])
+        return self.begins[topic, partition], len(self.records[topic, partition])
 
-    def verify(self, topic: str, partition: int, _offset: int) -> int:
-        return self.bounds(topic, partition)[1]
+    def verify(self, topic: str, partition: int, offset: int) -> int:
+        # The real one, over what is told here.
+        return KafkaLog.verify(self, topic, partition, offset)  # type: ignore[arg-type]
 
     def position(self, topic: str, partition: int) -> int:
         return self.positions.get((topic, partition), -1)
@@ -189,6 +192,22 @@ def test_a_partition_whose_assignment_failed_after_its_claim_is_claimed_again_an
     assert (log.away, worker.host.tasks) == (0, {})
     play(worker, 20)
     assert counted(worker) == {place: len(rows) for place, rows in log.records.items()}
+
+
+def test_a_task_without_state_begins_where_the_topic_does_and_one_with_state_misses_what_is_gone(
+    worker: Worker,
+) -> None:
+    log = log_of(worker)
+    log.begins["predictions", 0] = 5
+    log.ends["labels", 0] = 0
+    play(worker, 20)
+    owned = worker.host.tasks["predictions", 0]
+    assert owned.offsets == {"predictions": log.ends["predictions", 0], "labels": 0}
+    assert counted(worker)["predictions", 0] == log.ends["predictions", 0] - 5
+    log.begins["labels", 0] = 3  # labels came while nobody read, and retention took three of them
+    store_of(worker).restarted = True
+    with pytest.raises(BehindLogStart, match="labels/0: the state stands at offset 0, the topic begins at 3"):
+        play(worker, 2)
 
 
 def test_records_that_are_held_back_in_masses_are_not_fetched_until_they_are_let_in(
