@@ -274,6 +274,10 @@ class KafkaLog:
         try:
             low, high = self._asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
         except KafkaException as error:
+            # What the client heard of the topic while it had no leader it would believe for a quarter of an hour (seen: "Local:
+            # Unknown partition" for minutes after the broker was back).
+            with contextlib.suppress(KafkaException):
+                self._asker.list_topics(topic, timeout=timeout_s)
             raise as_driftline_error(error.args[0]) from error
         return low, high
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from schemas.errors import ConnectionProblem
 from streams.edges.kafka_log import KafkaLog
 
 
@@ -74,3 +75,17 @@ def test_records_from_before_a_rebalance_are_dropped_and_those_of_partitions_tha
     assert (batch.partition.tolist(), batch.offset.tolist()) == ([1], [9])
     assert claims == [[("t", 0), ("t", 1)], [("t", 0)]]
     assert (log.position("t", 0), log.position("t", 1)) == (5, 10)
+
+
+def test_a_client_that_does_not_know_a_partition_any_more_is_made_to_ask_for_the_topic_again() -> None:
+    log = KafkaLog.__new__(KafkaLog)
+    asked: list[str] = []
+
+    def unknown(*_: object, **__: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))  # noqa: SLF001  # the client's name
+
+    asker = SimpleNamespace(get_watermark_offsets=unknown, list_topics=lambda topic, timeout: asked.append(topic))
+    log._asker = asker  # type: ignore[assignment]  # noqa: SLF001
+    with pytest.raises(ConnectionProblem, match="Kafka did not answer"):
+        log.bounds("t", 0)
+    assert asked == ["t"]

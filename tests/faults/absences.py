@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from schemas.errors import RESTORE
 from tests.faults import redis_faults, results
 from tests.faults.cell import Inconclusive, Stage
-from tests.faults.deployment import SESSION_MS, Deployment
+from tests.faults.deployment import SESSION_MS, Deployment, NotInTime
 from tests.faults.load import Load, Truth
 from tests.faults.processes import LOOK_S, WorkerProcess
 from tests.faults.watch import Watch
@@ -76,7 +76,7 @@ def away(stage: Stage, workers: list[WorkerProcess], reasons: Sequence[str], sec
 
 
 def not_ready(worker: WorkerProcess, reasons: Sequence[str], timeout_s: float = NOTICED_S) -> None:
-    """Return when ``/readyz`` is 503 with a reason; AssertionError when it does not come to that."""
+    """Return when ``/readyz`` is 503 with a reason; NotInTime when it does not come to that."""
     deadline, said = time.monotonic() + timeout_s, "nothing"
     while time.monotonic() < deadline:
         assert worker.alive, f"{worker.name} ended with {worker.status}: {worker.tail()}"
@@ -85,7 +85,7 @@ def not_ready(worker: WorkerProcess, reasons: Sequence[str], timeout_s: float = 
             return
         time.sleep(LOOK_S)
     message = f"{worker.name} never said 503 and one of {reasons}; last: {said!r}"
-    raise AssertionError(message)
+    raise NotInTime(message)
 
 
 def redis_back(stage: Stage, deployment: Deployment, watch: Watch, since: float) -> None:
@@ -133,18 +133,32 @@ def settle(stage: Stage, deployment: Deployment, load: Load) -> Truth:
 
 
 def stopped(worker: WorkerProcess, *sentences: str, timeout_s: float = STOPS_S) -> str:
-    """The worker ends by itself with status 2 and one of these sentences, and no traceback; returns what it said."""
+    """The worker ends by itself with status 2 and one of these in its last sentence, and no traceback; returns what it said.
+
+    NotInTime when it goes on. The last sentence is what it says at its end: every line that is no line of the log, which is JSON.
+    """
     try:
         status = worker.wait(timeout_s)
     except subprocess.TimeoutExpired:
         ready, why = worker.ready()
         message = f"{worker.name} goes on (ready: {ready}, {why!r}) and should have ended: {worker.tail(5)}"
-        raise AssertionError(message) from None
+        raise NotInTime(message) from None
     said = worker.said()
     assert status == 2, f"{worker.name} ended with {status}: {worker.tail()}"
     assert "Traceback" not in said, f"{worker.name} ended with a traceback: {worker.tail()}"
-    assert any(s in said for s in sentences), f"{worker.name} ended with other words: {worker.tail(3)}"
+    last = last_words(said)
+    assert any(s in last for s in sentences), f"{worker.name} ended with other words: {worker.tail(3)}"
     return said
+
+
+def last_words(said: str) -> str:
+    """The lines behind the last line of the log: what a worker says of its end, and nothing that it said of its life."""
+    behind: list[str] = []
+    for line in reversed(said.splitlines()):
+        if line.startswith('{"'):  # and not the name of a shard
+            break
+        behind.append(line)
+    return "\n".join(reversed(behind))
 
 
 def events(deployment: Deployment) -> dict[str, bytes]:

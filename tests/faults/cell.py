@@ -22,7 +22,6 @@ flight, and is never a pass. ``stage.note`` adds a line of evidence, ``stage.sam
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -34,8 +33,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from streams.edges.embedded import LOOPBACK
 from tests.faults import results
-from tests.faults.deployment import Deployment
+from tests.faults.deployment import Deployment, NotInTime
 from tests.faults.nursery import Nursery
 from tests.services.kafka import REPOSITORY, KafkaService
 
@@ -51,6 +51,8 @@ VERIFY_S = 900.0
 """The verifier may take ten minutes for three million events."""
 _AHEAD = 30_000
 """Records that a producer that waits is ahead: seconds of work for a worker."""
+UNANSWERED_S = 5.0
+"""How long it is asked again what is unread: a broker that is back answers once it has elected its leaders."""
 _IN_FLIGHT_S = 30.0
 """How long the start of work is waited for before a fault."""
 
@@ -63,7 +65,8 @@ class Inconclusive(Exception):  # noqa: N818  # an outcome, not an error
 class Cell:
     """One scenario. ``short``: part of ``make test``. ``caught``: a twin without a protection, which passes when it FAILS.
 
-    It fails by AssertionError; any other exception is a failure of the twin itself.
+    It fails by AssertionError. Any other exception is a failure of the twin itself, and so is ``NotInTime``, though it is one:
+    where a missing protection shows as "it never comes to an end", the twin's own check says so.
     """
 
     name: str
@@ -157,12 +160,21 @@ class Stage:
         self.counts[what] = self.counts.get(what, 0) + n
 
     @contextlib.contextmanager
-    def fault(self, deployment: Deployment, watch: Watch, what: str, *, note: bool = True) -> Iterator[None]:
+    def fault(
+        self,
+        deployment: Deployment,
+        watch: Watch,
+        what: str,
+        *,
+        note: bool = True,
+        proof: Callable[[], bool] | None = None,
+    ) -> Iterator[None]:
         """Inject a fault in the block, with proof: commits were coming before it, and records were left after it.
 
-        ``note`` False: no line of evidence, for one of many.
+        ``note`` False: no line of evidence, for one of many. ``proof``: what says that work was in flight where what is unread
+        cannot: at the end of the block the broker or Redis is meant to be away, or a topic is another one.
 
-        Raises Inconclusive when nothing was in flight.
+        Raises Inconclusive when nothing was in flight, or nobody can say.
         """
         before = watch.commits()
         begin = time.monotonic()
@@ -173,10 +185,14 @@ class Stage:
             time.sleep(0.01)
         before = watch.commits()
         yield
-        left = self.lag(deployment)
+        if proof is None:
+            left = self.unread(deployment)
+            landed, unread = left > 0, f", with {left} records unread"
+        else:
+            landed, unread = proof(), ""
         if note:
-            self.note(f"{what}: after {before} commits, with {'?' if left is None else left} records unread")
-        if left == 0:
+            self.note(f"{what}: after {before} commits{unread}")
+        if not landed:
             message = f"{what}: nothing was unread when it landed"
             raise Inconclusive(message)
         self.count("faults")
@@ -209,6 +225,16 @@ class Stage:
         except Exception:  # noqa: BLE001  # a fault is going on: whatever it is, there is no answer
             return None
         return sum(n - committed.get((deployment.topics[half], p), 0) for (half, p), n in ends.items())
+
+    def unread(self, deployment: Deployment) -> int:
+        """Records that are produced and not committed, asked until there is an answer; Inconclusive when none comes."""
+        begin = time.monotonic()
+        while (left := self.lag(deployment)) is None:
+            if time.monotonic() - begin > UNANSWERED_S:
+                message = f"for {UNANSWERED_S:.0f} s nobody could say what is unread"
+                raise Inconclusive(message)
+            time.sleep(0.05)
+        return left
 
     def settle(
         self,
@@ -247,9 +273,15 @@ class Stage:
 
     def verifier(self, deployment: Deployment) -> list[str]:
         """What the verifier has to say against it."""
-        if importlib.util.find_spec("tests.faults.verifier") is None:
-            return []
         command = [sys.executable, "-m", "tests.faults.verifier", "--config", str(deployment.monitor_yaml)]
+        if living := [w for w in deployment.workers.values() if w.alive]:
+            everything = list(range(deployment.partitions))
+            deployment.wait_for(
+                lambda: sorted(p for w in living for p in w.partitions()) == everything,
+                "the living workers to own every task once",
+            )
+            # Who owns a task tells its whole ledger, so together they must come to what the topics hold.
+            command += ["--metrics", *(f"http://{LOOPBACK}:{w.port}/metrics" for w in living)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=VERIFY_S, cwd=REPOSITORY)
         return [] if done.returncode == 0 else [f"verifier ({done.returncode}): {(done.stdout + done.stderr)[-2000:]}"]
 
@@ -265,8 +297,8 @@ class Stage:
             cell.play(self)
         except Inconclusive as error:
             verdict, why = "inconclusive", str(error)
-        except AssertionError as error:
-            verdict, why = "fail", str(error) or traceback.format_exc(limit=-3)
+        except AssertionError as error:  # of a twin, time that was not enough has seen nothing
+            verdict, why, broken = "fail", str(error) or traceback.format_exc(limit=-3), isinstance(error, NotInTime)
         except Exception:  # noqa: BLE001  # whatever went wrong, the cell did not pass
             verdict, why, broken = "fail", traceback.format_exc(limit=-5), True
         if cell.caught and verdict != "inconclusive" and not broken:  # what broke down has seen nothing

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import orjson
 import redis
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.faults import redis_faults
 from tests.faults.cell import Cell, Inconclusive, Stage
-from tests.faults.deployment import Deployment
+from tests.faults.deployment import Deployment, NotInTime
 from tests.faults.processes import WorkerProcess
 from tests.faults.ticking import MODEL, Ticking
 from tests.faults.watch import Watch
@@ -22,15 +24,47 @@ LOST_S: Final = 1.2
 """What Redis forgets: more than the second of ``everysec``."""
 COMMIT_S: Final = 0.5
 """After a journal record its commit follows within so long: twice the interval."""
+LOOK_S: Final = 0.05
+"""How long a look at the journal may wait for something new."""
 ROUNDS: Final = 5
 """Faults of one cell."""
 _ENTRIES_S: Final = 30.0
 """How long a silence is waited for that is journaled: one comes every three seconds."""
 
 
-def journaled(d: Deployment) -> int:
-    """How many records the journal has."""
-    return sum(topics.ends(d.bootstrap, d.topics["journal"], d.partitions).values())
+class Journal:
+    """Follows the journal of a deployment and counts the records with clocks: not the claims, nor what evaluators decided."""
+
+    def __init__(self, d: Deployment) -> None:
+        """Begin at its beginning."""
+        self.clocks, self._read, self._d = 0, 0, d
+        told = {"enable.auto.commit": False, "fetch.wait.max.ms": int(LOOK_S * 1000), "log_level": 2}
+        self._consumer = Consumer({"bootstrap.servers": d.bootstrap, "group.id": "looks-only"} | told)
+        self._consumer.assign([TopicPartition(d.topics["journal"], p, 0) for p in range(d.partitions)])
+
+    def more(self) -> int:
+        """The clocks up to a moment ago; takes ``LOOK_S`` at most."""
+        for message in self._consumer.consume(1_000, LOOK_S):
+            if message.error() is None:
+                self._read += 1
+                record = orjson.loads(message.value() or b"")
+                self.clocks += any(e["entry"] == "clock" for e in record.get("entries", ()))
+        return self.clocks
+
+    def now(self) -> int:
+        """The clocks up to the end as it is now."""
+        end = sum(topics.ends(self._d.bootstrap, self._d.topics["journal"], self._d.partitions).values())
+
+        def whole() -> bool:
+            self.more()
+            return self._read >= end
+
+        self._d.wait_for(whole, "the journal to be read")
+        return self.clocks
+
+    def close(self) -> None:
+        """Let go."""
+        self._consumer.close()
 
 
 @contextlib.contextmanager
@@ -50,11 +84,20 @@ def ticking(stage: Stage, workers: int) -> Iterator[tuple[Deployment, Watch, Tic
         yield d, watch, load, started
 
 
-def silence(d: Deployment) -> tuple[int, int]:
-    """Wait until something was journaled and committed; returns the size of Redis' log at most ``LOST_S`` before, and how much."""
+def recovered(d: Deployment, watch: Watch, since: float) -> None:
+    """Return when every task has committed since: what is journaled from now on is no claim of a restart that still goes on."""
+    took = watch.wait_commit(set(range(d.partitions)), since)
+    if took is None:
+        message = "a task stands still after the restart"
+        raise NotInTime(message)
+
+
+def silence(d: Deployment, journal: Journal) -> tuple[int, int]:
+    """Wait until a clock was journaled and committed; returns the size of Redis' log at most ``LOST_S`` before, and how many."""
+    before = journal.now()
     begin = since = time.monotonic()
-    size, before = redis_faults.written(d.redis), journaled(d)
-    while (now := journaled(d)) == before:
+    size = redis_faults.written(d.redis)
+    while (now := journal.more()) == before:
         if time.monotonic() - begin > _ENTRIES_S:
             message = "nothing was journaled"
             raise Inconclusive(message)
@@ -68,7 +111,8 @@ def undisturbed(stage: Stage) -> None:
     """Nothing happens: the story itself is told right, or the other cells prove nothing."""
     with ticking(stage, 2) as (d, _, load, _):
         d.wait_for(lambda: load.bursts >= 8, "bursts and silences")
-        stage.note(f"{journaled(d)} journal records")
+        with contextlib.closing(Journal(d)) as journal:
+            stage.note(f"{journal.now()} journal records with clocks")
         stage.settle(d, load, calm=False, verify=True)
 
 
@@ -76,23 +120,28 @@ def forgotten(*, worker_dies: bool) -> Callable[[Stage], None]:
     """Redis loses commits whose entries the journal has: they are obeyed again, at the offsets that they name."""
 
     def play(stage: Stage) -> None:
-        with ticking(stage, 1 if worker_dies else 2) as (d, _, load, started):
+        scene = ticking(stage, 1 if worker_dies else 2)
+        with scene as (d, watch, load, started), contextlib.closing(Journal(d)) as journal:
             landed = 0
             for number in range(ROUNDS):
-                size, entries = silence(d)
+                size, clocks = silence(d, journal)
                 d.redis.kill()
                 gone = redis_faults.go_back(d.redis, size)
                 if worker_dies:
                     started[0].kill()
                 d.redis.restart()
+                since = time.monotonic()
                 if worker_dies:
                     started[0] = d.start(f"again{number}")
                     d.wait_ready(started[0])
-                stage.note(f"{gone} commands and transactions were lost, and {entries} journal records were not")
-                landed += bool(gone and entries)
+                recovered(d, watch, since)
+                stage.note(
+                    f"{gone} commands and transactions were lost, and {clocks} journal records with clocks were not"
+                )
+                landed += bool(gone and clocks)
             assert all(w.alive for w in started), f"a worker ended: {[w.tail(3) for w in started if not w.alive]}"
             if landed < 2:  # one may be chance
-                message = f"only {landed} of {ROUNDS} losses had journal records in them"
+                message = f"only {landed} of {ROUNDS} losses had journaled clocks in them"
                 raise Inconclusive(message)
             stage.count("faults", landed)
             stage.settle(d, load, calm=False, verify=True)
@@ -101,20 +150,21 @@ def forgotten(*, worker_dies: bool) -> Callable[[Stage], None]:
 
 
 def killed(stage: Stage) -> None:
-    """A worker is killed as soon as the journal has one more record, which is when it must not matter."""
-    with ticking(stage, 1) as (d, watch, load, started):
+    """A worker is killed as soon as the journal has one more clock, which is when it must not matter."""
+    with ticking(stage, 1) as (d, watch, load, started), contextlib.closing(Journal(d)) as journal:
         for number in range(ROUNDS):
-            before, deadline = journaled(d), time.monotonic() + _ENTRIES_S
-            while journaled(d) == before:
+            before, deadline = journal.now(), time.monotonic() + _ENTRIES_S
+            while journal.more() == before:
                 if time.monotonic() > deadline:
                     message = "nothing was journaled"
                     raise Inconclusive(message)
             started[0].kill()
-            stage.note(f"killed after {watch.commits()} commits and {journaled(d)} journal records")
+            stage.note(f"killed after {watch.commits()} commits and {journal.clocks} journal records with clocks")
             stage.count("kills")
+            since = time.monotonic()
             started[0] = d.start(f"again{number}")
             d.wait_ready(started[0])
-            d.wait_for(lambda: len(watch.owners()) == 1, "it to own tasks")
+            recovered(d, watch, since)
         stage.count("faults", ROUNDS)
         stage.settle(d, load, calm=False, verify=True)
 

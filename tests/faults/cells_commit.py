@@ -19,16 +19,19 @@ TIMES = 4
 _REACHED_S = 60.0
 _RARE = ("claim", "dead letter", "publish", "acknowledged")
 """Points that a worker passes once in a while; the others it passes several times a second."""
+_ONCE = "claim in the journal"
+"""Passed once in a life: a worker claims all of its tasks together."""
 
 
 def dies_at(stage: Stage, d: Deployment, point: str, nth: int, *, unread: bool = True) -> None:
     """Start a worker that dies at a point, and see it die there; ``unread``: while records were unread."""
+    nth = 1 if point == _ONCE else nth
     worker = d.start("one", program=("-m", "tests.faults.crash", point, str(nth)))
     d.wait_for(lambda: not worker.alive, f"the {nth}th passing of: {point}", _REACHED_S)
     if f"{DYING} {point}" not in worker.said():
         message = f"the worker ended with {worker.status} before {point}: {worker.tail()}"
         raise AssertionError(message)
-    if unread and stage.lag(d) == 0:
+    if unread and stage.unread(d) <= 0:
         message = f"{point}: everything was read when it was passed the {nth}th time"
         raise Inconclusive(message)
     stage.count("kills")

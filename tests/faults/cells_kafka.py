@@ -13,10 +13,22 @@ from confluent_kafka import Producer
 
 from streams.edges.redis_store import RedisStore
 from streams.status import read_status
+from streams.worker import UNCOMMITTED_S
 from tests.faults import kafka_faults, redis_faults, results
-from tests.faults.absences import KAFKA, KAFKA_BACK, KAFKA_LATE, away, kafka_back, settle, stopped
+from tests.faults.absences import (
+    FLAT_BYTES,
+    KAFKA,
+    KAFKA_BACK,
+    KAFKA_LATE,
+    SETTLED_S,
+    away,
+    kafka_back,
+    not_ready,
+    settle,
+    stopped,
+)
 from tests.faults.cell import Cell, Inconclusive, Stage
-from tests.faults.deployment import INPUTS, KEEP, Deployment
+from tests.faults.deployment import INPUTS, KEEP, Deployment, NotInTime
 from tests.faults.load import BEGIN, Load, Truth, place, truth_of
 from tests.faults.processes import WorkerProcess
 from tests.faults.scene import USUAL, spec, working
@@ -27,6 +39,16 @@ BEHIND: Final = ("the topic begins at", "no longer has the records")
 """What a worker says when retention was faster than it."""
 REMADE: Final = ("made anew", "does not exist", "no longer has the records")
 """What a worker says when a topic is not the one that it has read."""
+OTHER_COUNT: Final = "the state was made for"
+"""What a worker says when a topic has another number of partitions."""
+UNACKNOWLEDGED: Final = ("Kafka does not acknowledge", "dead letters wait")
+"""What a worker's reason names when counts, or dead letters, wait for a topic that takes nothing."""
+UNCLAIMED: Final = ("no partition is assigned", "journal")
+"""What a worker's reason names when its claims do not stand in the journal: then no task is its own."""
+REFUSES_S: Final = UNCOMMITTED_S + SETTLED_S
+"""Until it says so: what it promises, and time for a fetch and an answer on a machine that others use, too."""
+WAITING_SHARE: Final = 0.25
+"""Of a core, at most, while it waits: it looks around every ``RETRY_S`` and folds nothing; a busy loop takes all of one."""
 KIP848: Final = {"group.protocol": "consumer"}
 """The protocol in which the broker, not a member, hands out the partitions."""
 PATIENCE_S: Final = 20.0
@@ -99,14 +121,9 @@ def absent(seconds: float, series: str = KAFKA_BACK, **scene: object) -> Callabl
 # -- the inputs -------------------------------------------------------------------------------------------------------
 
 
-def standing(d: Deployment) -> dict[tuple[str, int], int]:
-    """The committed offsets by (topic, partition)."""
-    return results.offsets(d)
-
-
 def nothing_moves(d: Deployment, before: dict[tuple[str, int], int]) -> None:
     """The state stands where it stood, and every record up to there has one outcome."""
-    assert standing(d) == before, "the state has moved although records were missing"
+    assert results.offsets(d) == before, "the state has moved although records were missing"
     status = read_status(d.config, RedisStore(d.redis.url))
     for task in status.tasks:
         for topic, offset in task.offsets.items():
@@ -122,7 +139,7 @@ def trimmed(*, half: str) -> Callable[[Stage], None]:
         with working(stage, 15) as (d, watch, load, started):
             with stage.fault(d, watch, f"{half} trimmed"):
                 started[0].kill()
-                before = standing(d)
+                before = results.offsets(d)
                 load.wait()
                 cut = {p: before.get((d.topics[half], p), 0) + 100 for p in range(d.partitions)}
                 kafka_faults.trim(d.bootstrap, d.topics[half], cut)
@@ -143,7 +160,7 @@ def trimmed_while_working(stage: Stage) -> None:
             started[0].thaw()
             stage.note(stopped(started[0], *BEHIND).splitlines()[-1])
         again = d.start("again")
-        before = standing(d)
+        before = results.offsets(d)
         stopped(again, *BEHIND)
         nothing_moves(d, before)
         load.wait()
@@ -155,12 +172,19 @@ def made_anew(*, longer: bool, alive: bool) -> Callable[[Stage], None]:
     def play(stage: Stage) -> None:
         with working(stage, 12) as (d, watch, load, started):
             topic = d.topics["predictions"]
-            with stage.fault(d, watch, "made anew"):
+            before: dict[tuple[str, int], int] = {}
+
+            def ends_before() -> bool:
+                """The new topic ends before what was counted of the old one: what is unread would be a negative number."""
+                found = d.ends()
+                return all(found["predictions", p] < before[topic, p] for p in range(d.partitions))
+
+            with stage.fault(d, watch, "made anew", proof=None if longer else ends_before):
                 load.wait()
                 d.wait_for(lambda: stage.lag(d) == 0, "everything to be read") if not alive else None
                 if not alive:
                     started[0].kill()
-                before = standing(d)
+                before |= results.offsets(d)
                 kafka_faults.delete(d.bootstrap, topic)
                 kafka_faults.make(d.bootstrap, topic, d.partitions, KEEP)
                 if longer:
@@ -195,7 +219,7 @@ def partitions_grown(stage: Stage) -> None:
         with stage.fault(d, watch, "partitions added"):
             kafka_faults.grow(d.bootstrap, d.topics["predictions"], d.partitions + 2)
             kafka_faults.grow(d.bootstrap, d.topics["labels"], d.partitions + 2)
-            stage.note(stopped(started[0], "partitions").splitlines()[-1])
+            stage.note(stopped(started[0], OTHER_COUNT).splitlines()[-1])
         load.wait()
 
 
@@ -265,7 +289,7 @@ def letters(d: Deployment) -> set[tuple[str, int, int]]:
 
 def none_passed(d: Deployment, bad: Truth) -> int:
     """Every bad record that a commit has passed has its dead letter (R7); returns how many were passed."""
-    at = standing(d)  # first: what is acknowledged later does not matter
+    at = results.offsets(d)  # first: what is acknowledged later does not matter
     there = letters(d)
     passed = 0
     for name in bad.dead_letters:
@@ -313,10 +337,16 @@ def no_letters(fault: Callable[[Deployment], contextlib.AbstractContextManager[N
             with fault(d):
                 load = d.load(spec(25))
                 d.wait_for(lambda: stage.lag(d), "traffic")
-                time.sleep(5)
+                not_ready(worker, UNACKNOWLEDGED, REFUSES_S)
+                time.sleep(SETTLED_S)  # what was on its way has come
                 memory, before = worker.memory_bytes(), watch.commits()
-                stage.note(f"{cpu_share(worker, 5.0):.2f} of a core; /readyz: {worker.ready()}")
-                stage.note(f"memory grew by {(worker.memory_bytes() - memory) >> 10} KiB in 5 s")
+                share, (ready, why) = cpu_share(worker, 5.0), worker.ready()
+                grown = worker.memory_bytes() - memory
+                stage.note(f"{share:.2f} of a core; memory grew by {grown >> 10} KiB in 5 s; /readyz said: {why}")
+                assert not ready, "it says that it is ready, and cannot commit"
+                assert any(r in why for r in UNACKNOWLEDGED), f"/readyz says {why!r}, none of {UNACKNOWLEDGED}"
+                assert grown < FLAT_BYTES, f"memory grew by {grown} bytes in 5 s"
+                assert share < WAITING_SHARE, f"waiting takes {share:.2f} of a core"
                 stage.note(f"{before} commits before, {watch.commits() - before} meanwhile")
                 assert worker.alive, f"the worker ended with {worker.status}: {worker.tail()}"
                 stage.note(f"{none_passed(d, truth)} bad records were passed, each with its dead letter")
@@ -345,7 +375,7 @@ def alerts_refused(stage: Stage) -> None:
             before = watch.commits()
             try:
                 d.wait_for(lambda: unpublished(d) > 0, "a decided event", PATIENCE_S)
-            except AssertionError as error:
+            except NotInTime as error:
                 raise Inconclusive(str(error)) from error
             stage.note(f"{cpu_share(started[0], 5.0):.2f} of a core; {unpublished(d)} events wait")
             assert watch.commits() > before + 5, "counting stood still for want of the alert topic"
@@ -360,7 +390,7 @@ def alerts_deleted(stage: Stage) -> None:
             kafka_faults.delete(d.bootstrap, d.topics["alerts"])
             try:
                 d.wait_for(lambda: unpublished(d) > 0, "a decided event", PATIENCE_S)
-            except AssertionError as error:
+            except NotInTime as error:
                 raise Inconclusive(str(error)) from error
             time.sleep(3)
             assert started[0].alive, f"the worker ended with {started[0].status}: {started[0].tail()}"
@@ -377,7 +407,10 @@ def journal_refused(stage: Stage) -> None:
                 again = d.start("again")
                 time.sleep(12)
                 assert again.alive, f"the worker ended with {again.status}: {again.tail()}"
-                stage.note(f"/readyz said: {again.ready()}")
+                ready, why = again.ready()
+                stage.note(f"/readyz said: {why}")
+                assert not ready, "it says that it is ready, and its claims stand nowhere"
+                assert any(r in why for r in UNCLAIMED), f"/readyz says {why!r}, none of {UNCLAIMED}"
             since = time.monotonic()
         took = watch.wait_commit(set(range(d.partitions)), since)
         assert took is not None, "no commit came after the journal was back"

@@ -42,6 +42,10 @@ _READY_S = 60.0
 _numbers = itertools.count(1)
 
 
+class NotInTime(AssertionError):  # noqa: N818  # says what did not happen
+    """Something that was waited for did not come. A machine can be slow: of a twin it proves nothing (``Stage.play``)."""
+
+
 class Deployment:
     """Workers, their topics and their Redis. ``config`` is the configuration of every worker, but for port and member."""
 
@@ -197,12 +201,12 @@ class Deployment:
                 raise AssertionError(message)
 
     def wait_for(self, happened: Callable[[], object], what: str, timeout_s: float = 60.0) -> float:
-        """Return when it has happened, with the seconds it took; AssertionError after the time."""
+        """Return when it has happened, with the seconds it took; NotInTime after the time."""
         begin = time.monotonic()
         while not happened():
             if time.monotonic() - begin > timeout_s:
                 message = f"waited {timeout_s} s in vain for {what}"
-                raise AssertionError(message)
+                raise NotInTime(message)
             time.sleep(LOOK_S)
         return time.monotonic() - begin
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import redis
 
+from tests.faults.deployment import NotInTime
 from tests.services.redis import RedisService
 
 NO_REWRITE: Final = ("--auto-aof-rewrite-percentage", "0")
@@ -169,9 +170,11 @@ def flip(client: Any, key: str, field: str = "", at: float = 0.5) -> None:  # no
 
 
 def wait_for(url: str, answer: str, timeout_s: float = 30.0) -> float:
-    """Return after how many seconds a PING gave this answer; AssertionError when it never did."""
+    """Return after how many seconds a PING gave this answer; NotInTime when it never did."""
     begin = time.monotonic()
     while answers(url) != answer:
-        assert time.monotonic() < begin + timeout_s, f"Redis never said {answer}"
+        if time.monotonic() > begin + timeout_s:
+            message = f"Redis never said {answer}"
+            raise NotInTime(message)
         time.sleep(0.01)
     return time.monotonic() - begin

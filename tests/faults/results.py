@@ -27,7 +27,7 @@ from streams.engine.evaluator_head import Cursors
 from streams.replay import Replay
 from streams.status import read_status
 from streams.stored import read_state
-from tests.faults.deployment import INPUTS, Deployment
+from tests.faults.deployment import INPUTS, Deployment, NotInTime
 from tests.faults.load import MODELS, Truth
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Results:
 
 
 def wait_until_done(deployment: Deployment, truth: Truth, timeout_s: float = 120.0) -> None:
-    """Return when every record is committed and every decision is made and published. AssertionError after the time."""
+    """Return when every record is committed and every decision is made and published. NotInTime after the time."""
     store, config = RedisStore(deployment.redis.url), deployment.config
     shards = [model_tag(config.group, name) for name in config.models]
     wanted = {(deployment.topics[h], p): n for h in INPUTS for p, n in truth.records[h].items()}
@@ -78,7 +78,7 @@ def wait_until_done(deployment: Deployment, truth: Truth, timeout_s: float = 120
     missing = {k: f"{found.get(k)} of {n}" for k, n in wanted.items() if found.get(k) != n}
     stacks = "\n".join(w.stack() for w in deployment.workers.values() if w.alive)
     message = f"not done after {timeout_s:.0f} s: {missing or 'evaluators do not rest'}\n{stacks}"
-    raise AssertionError(message)
+    raise NotInTime(message)
 
 
 def _decided(progress: Sequence[bytes | None], last: int) -> bool:
@@ -173,9 +173,9 @@ def undisturbed(deployment: Deployment, truth: Truth, folder: Path, timeout_s: f
         calm.start("calm")
         try:
             wait_until_done(calm, truth, timeout_s)
-        except AssertionError as error:
+        except NotInTime as error:
             message = f"the undisturbed run failed: {error}"
-            raise AssertionError(message) from error
+            raise NotInTime(message) from error
         calm.end_workers()
         return look(calm)
 

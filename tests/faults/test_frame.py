@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
 import pytest
 
-from tests.faults import report
+from tests.faults import cell, cells_sabotage, report
 from tests.faults.__main__ import cells, main
+from tests.faults.absences import last_words, stopped
 from tests.faults.cell import Cell, Inconclusive, Outcome, Stage
 from tests.faults.cells_commit import EVERY
+from tests.faults.deployment import NotInTime
 from tests.faults.load import BEGIN, CLOSING, MODELS, Generator, Spec, place, truth_of
 from tests.faults.nursery import Nursery
 from tests.faults.processes import WorkerProcess
 from tests.faults.results import Results, against_calm, against_truth
+from tests.faults.sabotage_patches import DYING
 from tests.faults.soak import slope
 from tests.faults.watch import Seen, Watch
 
@@ -117,15 +124,74 @@ def test_a_cell_passes_fails_or_proves_nothing(tmp_path: Path) -> None:
     def missed(_: Stage) -> None:
         raise Inconclusive("too early")
 
+    def slow(_: Stage) -> None:
+        raise NotInTime("waited in vain")
+
     with Stage() as stage:
-        plays = [stage.play(Cell("a", "", play)) for play in (fine, wrong, broken, missed)]
-        twins = [stage.play(Cell("a", "", play, caught="token")) for play in (fine, wrong, broken, missed)]
-    assert [o.verdict for o in plays] == ["pass", "fail", "fail", "inconclusive"]
-    assert [o.verdict for o in twins] == ["fail", "pass", "fail", "inconclusive"]
+        plays = [stage.play(Cell("a", "", play)) for play in (fine, wrong, broken, missed, slow)]
+        twins = [stage.play(Cell("a", "", play, caught="token")) for play in (fine, wrong, broken, missed, slow)]
+    assert [o.verdict for o in plays] == ["pass", "fail", "fail", "inconclusive", "fail"]
+    assert [o.verdict for o in twins] == ["fail", "pass", "fail", "inconclusive", "fail"]
     assert plays[0].evidence == ["seen"]
     assert plays[1].why == "two are missing"
     assert "KeyError" in plays[2].why
     assert list(tmp_path.iterdir()) == []
+
+
+def worker(status: int | None, said: str) -> WorkerProcess:
+    """One that has ended, or not, and said something."""
+    found = WorkerProcess.__new__(WorkerProcess)
+    ended: Any = SimpleNamespace(poll=lambda: status, wait=lambda _: status)
+    found.name, found._fork, found.log = "one", ended, SimpleNamespace(exists=lambda: True, read_text=lambda **_: said)  # type: ignore[assignment]  # noqa: SLF001
+    return found
+
+
+def test_of_a_twin_only_a_refusal_is_a_finding_and_any_other_end_breaks_it() -> None:
+    with pytest.raises(AssertionError, match="ended with 2"):
+        cells_sabotage.ended(worker(2, "{task:a:0}: a segment is damaged"))
+    for other in (worker(1, "Traceback ..."), worker(2, "Traceback ..."), worker(137, ""), worker(0, "")):
+        with pytest.raises(RuntimeError):
+            cells_sabotage.ended(other)
+    assert cells_sabotage.died(worker(137, f"first\n{DYING}: in a commit\n")) == f"{DYING}: in a commit"
+    for other in (worker(137, "killed by somebody else"), worker(1, f"{DYING}: it did not")):
+        with pytest.raises(RuntimeError):
+            cells_sabotage.died(other)
+
+
+def test_what_a_worker_says_at_its_end_is_no_line_of_its_log() -> None:
+    log = '{"partitions": 8, "event": "revoked"}\n'
+    assert last_words(log + "{task:a:0}: no state. restore it") == "{task:a:0}: no state. restore it"
+    assert stopped(worker(2, log + "made for 4 partitions"), "partitions").endswith("made for 4 partitions")
+    with pytest.raises(AssertionError, match="other words"):
+        stopped(worker(2, log + "something else"), "partitions")
+
+
+def test_a_fault_has_landed_when_records_are_left_and_never_when_nobody_can_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cell, "UNANSWERED_S", 0.2)
+    commits = itertools.count()
+    deployment: Any = None
+    watch: Any = SimpleNamespace(commits=lambda: next(commits))
+
+    def landed(answers: list[int | None], proof: Callable[[], bool] | None = None) -> bool:
+        rest = iter(answers)
+        monkeypatch.setattr(Stage, "lag", lambda *_: next(rest, answers[-1]))
+        with Stage() as stage:
+            try:
+                with stage.fault(deployment, watch, "it", proof=proof):
+                    pass
+            except Inconclusive:
+                return False
+            return stage.counts == {"faults": 1}
+
+    assert landed([7])
+    assert landed([None, None, 7])
+    assert not landed([0])
+    assert not landed([-7])
+    assert not landed([None])
+    assert landed([None], lambda: True)
+    assert not landed([7], lambda: False)
 
 
 def test_every_cell_has_a_name_of_its_own_and_an_unknown_name_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from confluent_kafka import Producer
 
-from tests.faults.deployment import Deployment
+from tests.faults.deployment import Deployment, NotInTime
 from tests.faults.load import MODELS, Load, Truth, place
 
 MODEL: Final[dict[str, Any]] = {
@@ -49,7 +49,9 @@ class Ticking(Load):
         """Send no more, and tell the truth."""
         self._enough.set()
         self._thread.join(timeout_s)
-        assert not self.running, "the producer is not done"
+        if self.running:
+            message = f"the producer is not done after {timeout_s} s"
+            raise NotInTime(message)
         return self._made
 
     def _run(self) -> None:

@@ -1,4 +1,7 @@
-"""What is compared, one kind of fact after the other; every difference is a sentence that says where and how."""
+"""What is compared, one kind of fact after the other; every difference is a sentence that says where and how.
+
+Everything is compared exactly, but for sums of log losses, whose logarithm is good to an error (``verifier_rounding``).
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.performance import layout
+from detectors.performance.classification import probability
 from schemas.config import Config
 from tests.faults import verifier_events as events
 from tests.faults.verifier_expected import Expected
 from tests.faults.verifier_log import Raw
+from tests.faults.verifier_rounding import NONE, Slack, alike, settled
 from tests.faults.verifier_stored import EvaluatorHead, Stored, TaskHead, transitions
-from tests.oracle.monitor_counts import spelt
+from tests.oracle.monitor_counts import Outcomes, spelt
 from tests.oracle.monitor_families import joined
 
 KEPT_WINDOWS = 1_000
 """Evaluated windows whose records are kept at least."""
 _HEADER = 3
 """Numbers before the counts of a stored vector: rows, lowest offset, highest offset."""
+_WIDTH = layout.width("binary", 2)
+"""Numbers of an outcome vector; a histogram of delays follows in a block."""
 _CUT = 200
 """Characters of a value that are shown."""
 
@@ -139,7 +146,23 @@ def windows(
             ("final performance", report.final, final),
         ):
             plain = {k: {n: x for n, x in v.items() if n != "blocked"} for k, v in wanted.items()}
+            _lost_alike(expected, name, plain, found, ("early",) if what == "performance" else ("early", "late"))
             yield from maps(f"{what} window", _kept(plain, name, since, found), found)
+
+
+def _lost_alike(
+    expected: Expected, model: str, wanted: Mapping[Any, Any], found: Mapping[Any, Any], halves: Sequence[str]
+) -> None:
+    """The log loss that was found, where another sum of losses that is as good comes to it; ``halves`` of a window count."""
+    for key in wanted.keys() & found.keys():
+        slack = sum((p.slack.get((half, key), NONE) for p in expected.parts for half in halves), NONE)
+        if key[0] != model or slack.loss == (0, 0):
+            continue
+        parts = [p.panes.performance[key] for p in expected.parts if key in p.panes.performance]
+        vector = spelt(sum((getattr(w, half).vector for w in parts for half in halves), np.zeros(_WIDTH, np.int64)))
+        told = found[key]["metrics"].get("log_loss")
+        if any(told == probability(other)["log_loss"].value for other in alike(vector, slack)):
+            wanted[key]["metrics"] = wanted[key]["metrics"] | {"log_loss": told}
 
 
 def _kept(wanted: Mapping[Any, Any], model: str, since: int, found: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -170,15 +193,22 @@ def panes(config: Config, expected: Expected, stored: Stored) -> Iterator[str]:
                 if k[0] == name and (k in found or k[1] > open_from)
             }
             yield from maps(f"pane of features, partition {number},", wanted, found)
-            arrived = {k: _block(v[_HEADER:]) for k, v in stored.panes(number, "arrivals", name).items()}
-            outcomes = {k: _counted(o) for k, o in part.panes.arrivals.items() if k in arrived}
-            yield from maps(f"pane of arrivals, partition {number},", outcomes, arrived)
-            kept = {k: _performance(v) for k, v in stored.panes(number, "performance", name).items()}
-            both = {
-                k: (w.remembered, _counted(w.early), _counted(joined(w.early, w.late)))
-                for k, w in part.panes.performance.items()
-                if k in kept
+            blocks = {k: v[_HEADER:] for k, v in stored.panes(number, "arrivals", name).items()}
+            arrived = {k: _block(v) for k, v in blocks.items()}
+            outcomes = {
+                k: _counted(o, blocks[k], part.slack.get(("arrivals", k), NONE))
+                for k, o in part.panes.arrivals.items()
+                if k in arrived
             }
+            yield from maps(f"pane of arrivals, partition {number},", outcomes, arrived)
+            raw = stored.panes(number, "performance", name)
+            kept = {k: _performance(v) for k, v in raw.items()}
+            both = {}
+            for k in part.panes.performance.keys() & kept.keys():
+                w, (early, late) = part.panes.performance[k], _halves(raw[k])
+                at, by = part.slack.get(("early", k), NONE), part.slack.get(("late", k), NONE)
+                whole = _counted(joined(w.early, w.late), early + late, at + by)
+                both[k] = w.remembered, _counted(w.early, early, at), whole
             yield from maps(f"window of outcomes, partition {number},", both, kept)
 
 
@@ -190,18 +220,23 @@ def _slots(v: NDArray[np.int64]) -> tuple[int, int, int, dict[int, int]]:
     return int(v[0]), int(v[1]), int(v[2]), _sparse(v[_HEADER:])
 
 
-def _counted(o: Any) -> tuple[dict[int, int], dict[int, int]]:  # noqa: ANN401  # the oracle's outcomes
-    return _sparse(o.vector), _sparse(o.histogram)
+def _counted(o: Outcomes, block: NDArray[np.int64], slack: Slack) -> tuple[dict[int, int], dict[int, int]]:
+    """The oracle's outcomes, with the sums of losses of a stored block where they are as good."""
+    return _sparse(settled(o.vector, spelt(block[:_WIDTH]), slack)), _sparse(o.histogram)
 
 
 def _block(v: NDArray[np.int64]) -> tuple[dict[int, int], dict[int, int]]:
-    width = layout.width("binary", 2)
-    return _sparse(spelt(v[:width])), _sparse(v[width:])
+    return _sparse(spelt(v[:_WIDTH])), _sparse(v[_WIDTH:])
+
+
+def _halves(v: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The blocks of outcomes up to maturity and after it."""
+    rest = v[_HEADER + 1 :]
+    return rest[: len(rest) // 2], rest[len(rest) // 2 :]
 
 
 def _performance(v: NDArray[np.int64]) -> tuple[int, Any, Any]:
-    rest = v[_HEADER + 1 :]
-    early, late = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+    early, late = _halves(v)
     return int(v[_HEADER]), _block(early), _block(early + late)
 
 

@@ -27,6 +27,7 @@ from schemas.events import category_text
 from tests.faults import verifier_records
 from tests.faults.verifier_log import CannotLookError, Log, Raw
 from tests.faults.verifier_records import Seen, Slots
+from tests.faults.verifier_rounding import Slack, of_row
 from tests.oracle import delays, monitor_partition, outcomes
 from tests.oracle.join_oracle import Label, Pair, Prediction, Rules
 from tests.oracle.monitor_counts import Features, Outcomes, Performance
@@ -64,6 +65,8 @@ class Part:
     dead: dict[tuple[str, int], bytes | None] = field(default_factory=dict)
     """By topic and offset: the value of the record."""
     wrong: list[str] = field(default_factory=list)
+    slack: dict[tuple[str, Key], Slack] = field(default_factory=dict)
+    """By kind of pane (``arrivals``, ``early``, ``late``) and its key: by how much sums of losses may differ, where they may."""
 
 
 @dataclass
@@ -148,7 +151,8 @@ def part(config: Config, number: int, bounds: Sequence[tuple[int, int]], entries
                 dead[names["labels"], raw.offset] = raw.value
     read = monitor_partition.read(predictions, labels, _entries(entries, names, set(models)), rules, config.future)
     positive = {name: str(m.config.positive_class) for name, m in models.items()}
-    panes = _panes(read, rules, slots, positive)
+    slack: dict[tuple[str, Key], Slack] = {}
+    panes = _panes(read, rules, slots, positive, slack)
     return Part(
         {names["predictions"]: len(predictions), names["labels"]: len(labels)},
         read.ledger(),
@@ -157,6 +161,7 @@ def part(config: Config, number: int, bounds: Sequence[tuple[int, int]], entries
         panes,
         dead,
         wrong,
+        slack,
     )
 
 
@@ -233,9 +238,13 @@ class _Delays(dict[int, int]):
 
 
 def _panes(
-    read: Partition, rules: Mapping[str, Rules], slots: Mapping[str, Slots], positive: Mapping[str, str]
+    read: Partition,
+    rules: Mapping[str, Rules],
+    slots: Mapping[str, Slots],
+    positive: Mapping[str, str],
+    slack: dict[tuple[str, Key], Slack],
 ) -> Panes:
-    """The counts of a partition, each record added to its pane and window."""
+    """The counts of a partition, each record added to its pane and window, and to ``slack`` what may differ of them."""
     features: dict[Key, Features] = {}
     windows: dict[Key, Performance] = {}
     arrivals: dict[Key, Outcomes] = {}
@@ -249,13 +258,16 @@ def _panes(
     for pair in read.pairs:
         p = pair.prediction
         rule = rules[p.model]
-        vector, delay = _outcome(pair, positive[p.model]), like[pair.label_time - p.event_time]
+        (vector, loose), delay = _outcome(pair, positive[p.model]), like[pair.label_time - p.event_time]
         time = max(p.event_time, pair.label_time)
         key = (p.model, time // rule.pane * rule.pane, p.version, p.variant)
         _add(arrivals.get(key) or arrivals.setdefault(key, Outcomes()), vector, delay)
-        key = _window(p, rule)
-        early = pair.label_time < key[1] + rule.window + rule.maturity
-        _add(windows[key].early if early else windows[key].late, vector, delay)
+        window = _window(p, rule)
+        early = pair.label_time < window[1] + rule.window + rule.maturity
+        _add(windows[window].early if early else windows[window].late, vector, delay)
+        if loose:
+            for place in (("arrivals", key), ("early" if early else "late", window)):
+                slack[place] = slack.get(place, Slack()) + loose
     return Panes(features, arrivals, windows)
 
 
@@ -263,8 +275,8 @@ def _window(p: Prediction, rule: Rules) -> Key:
     return p.model, p.event_time // rule.window * rule.window, p.version, p.variant
 
 
-def _outcome(pair: Pair, positive: str) -> NDArray[np.int64]:
-    """The outcome vector of one pair; a score without an answer is an answer at one half."""
+def _outcome(pair: Pair, positive: str) -> tuple[NDArray[np.int64], Slack]:
+    """The outcome vector of one pair, and what may differ in it; a score without an answer is an answer at one half."""
     p = pair.prediction
     said = None if p.prediction is None else category_text(p.prediction)
     half = p.score is not None and p.score >= 0.5
@@ -275,8 +287,9 @@ def _outcome(pair: Pair, positive: str) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=MANY)
-def _vector(actual: int, predicted: int, score: float) -> NDArray[np.int64]:
-    return np.array(outcomes.classes([actual], [predicted], 2, [score], binary=True), np.int64)
+def _vector(actual: int, predicted: int, score: float) -> tuple[NDArray[np.int64], Slack]:
+    vector = np.array(outcomes.classes([actual], [predicted], 2, [score], binary=True), np.int64)
+    return vector, of_row(actual, score)
 
 
 def _add(into: Outcomes, vector: NDArray[np.int64], delay: int) -> None:

@@ -44,14 +44,11 @@ def single(x: float) -> float:
 
 
 def log_loss(actual: int, score: float) -> tuple[Fraction, Fraction]:
-    """Return -ln of the (clipped) probability that was given to what happened, the float64 next to it, and that one's float64 square.
-
-    The two roundings are part of the definition: the square of the exact one would be counted otherwise once in three million rows.
-    """
+    """Return -ln of the (clipped) probability that was given to what happened, and its square, to 40 digits."""
     p = min(1.0 - CLIP, max(CLIP, score))
     with localcontext(prec=40):
-        loss = float(-Decimal(p if actual else 1.0 - p).ln())
-    return Fraction(loss), Fraction(loss * loss)
+        loss = -Decimal(p if actual else 1.0 - p).ln()
+        return Fraction(loss), Fraction(loss * loss)
 
 
 def regression(prediction: list[float], label: list[float]) -> list[int]:

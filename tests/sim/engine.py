@@ -49,6 +49,8 @@ def profile(seed: int) -> tuple[Hazards, History, int, Dice]:
         most=some(1, 2, 4),
         machines=some(1, 2, 2),
         trouble=some(200, 400, 600),
+        assign=some(0.0, 0.05, 0.2),
+        group=some("consumer", "classic"),
     )
     theme = sorted(THEMES)[seed % len(THEMES)]
     if seed % LARGE_EVERY == LARGE_EVERY - 1:

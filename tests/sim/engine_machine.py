@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from schemas.control import Command, RetrainFailed, RetrainStarted, RetrainSucceeded
-from schemas.errors import CommitConflict, ConnectionProblem, OwnershipLost, StateMissing, StoreRestarted
+from schemas.errors import (
+    CommitConflict,
+    ConnectionProblem,
+    DriftlineError,
+    OwnershipLost,
+    StateMissing,
+    StoreRestarted,
+)
 from schemas.journal import Rebuild
 from streams.engine.records import batch_of
 from streams.host import Host
@@ -17,10 +25,17 @@ from tests.oracle.histories import label_bytes, prediction_bytes
 from tests.oracle.join_oracle import Prediction
 from tests.oracle.themes import PARTITIONS
 from tests.property.whole import GROUP, plan_of
+from tests.sim.consumer import SimLog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streams.edges.kafka_assignment import Place
+    from streams.engine.records import RecordBatch
+    from streams.owned import OwnedTask
     from tests.oracle.themes import History
     from tests.oracle.worlds import World as Watched
+    from tests.sim.consumer import Run
     from tests.sim.world import Machine, World
 
 TURN_S = 0.002
@@ -100,11 +115,10 @@ class EngineMachine:
     machine: Machine
     inputs: Inputs
     history: History
-    generations: dict[int, int] = field(default_factory=dict)
-    again: set[int] = field(default_factory=set)
+    again: set[tuple[str, int]] = field(default_factory=set)
+    """Tasks that are claimed again, and read again from where their state stands, before anything else happens to them."""
+    fetched: deque[RecordBatch] = field(default_factory=deque)
     busy: bool = False
-    paused: bool = False
-    """Something was away: nothing is taken before a whole turn went well."""
     quiet: int = 0
     seen: tuple[int, ...] = ()
 
@@ -116,15 +130,16 @@ class EngineMachine:
         args = (world.config, plans, {GROUP: PARTITIONS}, connection, publisher, journal, None)
         self.host = Host(*args, lambda: now.now, lambda: str(now.now))
         self.host.token = self.machine.name  # chance comes from the seed alone
+        topics = self.host.topics[GROUP]
+        written = self.inputs.written
+        self.log = SimLog(now, self.machine, topics, lambda t, p: written[t, p], self.claimed, self.gone)
         while True:
             self.busy = False
             self.world.fibers.point()
             self.busy = True
             self.world.now += TURN_S
             try:
-                self.rebalance()
                 self.step()
-                self.paused = False
             except StateMissing as error:
                 self.rebuild(error)
             except (StoreRestarted, CommitConflict):
@@ -133,17 +148,16 @@ class EngineMachine:
             except OwnershipLost:
                 self.distrust()
                 self.again.clear()
-                self.generations.clear()
                 self.host.forget()
-                self.world.give_again(self.machine)
+                self.log.rejoin()
             except ConnectionProblem:
-                self.paused = True
+                self.log.pause()
 
     def distrust(self) -> None:
         """Everything is claimed again before anything else happens."""
-        for group, partition in list(self.host.tasks):
-            self.again.add(partition)
-            self.host.release(group, partition, commit=False)
+        self.fetched.clear()
+        self.again.update(self.host.tasks)
+        self.abandon(list(self.host.tasks))
 
     def rebuild(self, error: StateMissing) -> None:
         """The store went back before a shard's first commit: an operator says that it may begin again."""
@@ -155,24 +169,60 @@ class EngineMachine:
 
     # -- ownership ----------------------------------------------------------------------------------------------------
 
-    def rebalance(self) -> None:
-        """Let go of what is no longer ours, and claim what is new."""
-        for partition, generation in sorted(self.generations.items()):
-            if self.machine.given.get(partition) != generation:
-                del self.generations[partition]
-                self.again.discard(partition)
-                if self.world.whim(2):
-                    self.host.release(GROUP, partition, commit=True)
-                else:
-                    self.host.release(GROUP, partition, commit=False)
-                    self.host.forget()
-        for partition, generation in sorted(self.machine.given.items()):
-            if self.generations.get(partition) != generation or partition in self.again:
-                self.host.release(GROUP, partition, commit=False)
-                self.host.claim([(GROUP, partition)])
-                self.again.discard(partition)
-                self.generations[partition] = generation
+    def claimed(self, places: list[Place]) -> dict[Place, int]:
+        """What the group gave is ours; returns the offsets to read from."""
+        self.forget(places)
+        return self.claim(sorted({(GROUP, p) for _, p in places}))
+
+    def claim(self, wanted: list[tuple[str, int]]) -> dict[Place, int]:
+        """Claim tasks, all or none; returns the offsets to read from."""
+        self.abandon(wanted)
+        try:
+            starts = {place: at for owned in self.host.claim(wanted) for place, at in self.begin(owned).items()}
+        except Exception as error:
+            self.world.note(f"{'one claim' if len(wanted) == 1 else 'many claims'}: {type(error).__name__}")
+            self.abandon(wanted)
+            raise
         self.host.forget()
+        return starts
+
+    def begin(self, owned: OwnedTask) -> dict[Place, int]:
+        """Ask how far the topics go; returns the offsets to read from."""
+        for topic in owned.task.topics:
+            owned.behind[topic] = self.log.bounds(topic, owned.partition)
+        return {(topic, owned.partition): offset for topic, offset in owned.task.offsets.items()}
+
+    def claim_again(self) -> None:
+        """Claim in place. Only when the tasks are read from where their state stands is it done."""
+        again = sorted(self.again)
+        if not again:
+            return
+        starts = self.claim(again)
+        try:
+            self.log.assign_again(starts)
+        except Exception:
+            self.abandon(again)
+            raise
+        self.again.difference_update(again)
+
+    def abandon(self, tasks: list[tuple[str, int]]) -> None:
+        """Let tasks go as they are."""
+        for group, partition in tasks:
+            self.host.release(group, partition, commit=False)
+
+    def gone(self, places: list[Place], last_commit: bool) -> None:  # noqa: FBT001  # a callback
+        """The group took them."""
+        self.forget(places)
+        for group, partition in sorted({(GROUP, p) for _, p in places}):
+            self.again.discard((group, partition))
+            with suppress(DriftlineError):
+                self.host.release(group, partition, commit=last_commit)
+        if not last_commit:
+            self.host.forget()
+
+    def forget(self, places: list[Place]) -> None:
+        """What was fetched of these is not ours to count."""
+        self.fetched = deque(part for batch in self.fetched for part in batch.without(places))
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
@@ -180,40 +230,48 @@ class EngineMachine:
         """One turn of the loop."""
         self.inputs.go_on()
         self.inputs.answer()
-        for _, partition in sorted(self.host.tasks):
-            for topic in self.host.topics[GROUP]:
-                self.take(topic, partition)
+        found = self.log.poll(self.inputs.most)
+        self.fetched.extend(self.batches(found))
+        while self.fetched:
+            self.host.take(self.fetched[0])
+            self.fetched.popleft()
+        crowded = {place for owned in self.host.tasks.values() for place in owned.crowded(self.inputs.most // 3)}
+        if crowded:
+            self.world.note("held back")
+        self.log.hold(crowded)
+        self.claim_again()
         for offset, command in enumerate(self.inputs.commands):
             if not self.host.command(GROUP, command, 0, offset):
                 break
-        for _, partition in sorted(self.host.tasks):
-            for topic in self.host.topics[GROUP]:
-                self.hush(topic, partition)
+        for owned in list(self.host.tasks.values()):
+            for topic, end in list(owned.behind.items()):
+                if self.log.position(topic, owned.partition) >= end and not owned.held:
+                    del owned.behind[topic]
+            for topic in owned.task.topics:
+                self.hush(topic, owned)
         more = self.host.tick()
+        self.log.resume()
         now = len(self.world.outputs.events), len(self.world.journal.records), self.world.store.commits
         self.quiet = self.quiet + 1 if now == self.seen and not more else 0
         self.seen = now
 
-    def take(self, topic: str, partition: int) -> None:
-        """Some records of a side."""
-        if self.paused or (topic, partition) in self.host.blocked():
-            return
-        at, end = self.host.tasks[GROUP, partition].task.offsets[topic], self.inputs.written[topic, partition]
-        rows = self.inputs.rows[topic, partition][at:end][: 1 + self.world.whim(self.inputs.most)]
-        if rows:
-            self.host.take(batch_of(topic, rows))
+    def batches(self, runs: list[Run]) -> Iterator[RecordBatch]:
+        """What was read, a batch for each topic."""
+        for topic in sorted({topic for topic, *_ in runs}):
+            mine = [self.inputs.rows[t, p][first:last] for t, p, first, last in runs if t == topic]
+            yield batch_of(topic, [row for rows in mine for row in rows])
 
-    def hush(self, topic: str, partition: int) -> None:
+    def hush(self, topic: str, owned: OwnedTask) -> None:
         """Caught up and silent: the clock on the wall stands in for record time."""
-        task = self.host.tasks[GROUP, partition].task
-        time_ms = self.inputs.silence((topic, partition))
-        at_end = task.offsets[topic] == self.inputs.written[topic, partition]
-        if time_ms is not None and at_end and time_ms > task.record_time[topic]:
-            self.host.silent(GROUP, partition, topic, time_ms)
+        key = topic, owned.partition
+        time_ms = self.inputs.silence(key)
+        at_end = self.log.position(*key) == self.inputs.written[key] and key not in self.host.blocked()
+        if time_ms is not None and at_end and time_ms > owned.task.record_time[topic]:
+            self.host.silent(GROUP, owned.partition, topic, time_ms)
 
     def rests(self) -> bool:
         """Whether everything is read, decided, committed and published."""
-        if self.busy or self.machine.given != self.generations or self.again:
+        if self.busy or not self.log.rests or self.again or self.fetched:
             return False
         if not self.host.tasks:
             return True

@@ -2,8 +2,8 @@
 
 Without trouble the machines take turns, and what is under way arrives at once. From that a history departs a few times, at any
 effects: the partition is given to the other machine, the other machine goes on in the midst of this one's turn, a machine
-dies (and what it had under way is lost, or arrives), an answer of the store is lost or a command arrives late, or the store
-restarts without any number of its last changes.
+dies (and what it had under way is lost, or arrives), an answer of the store is lost or a command arrives late, the store
+restarts without any number of its last changes, or a partition that was claimed cannot be assigned.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Bounds:
     crashes: int = 0
     troubles: int = 0
     restarts: int = 0
+    assigns: int = 0
+    """Assignments that fail."""
 
 
 class ShortWorld(World):
@@ -50,6 +52,7 @@ class ShortWorld(World):
             "crash": bounds.crashes,
             "trouble": bounds.troubles,
             "restart": bounds.restarts,
+            "assign": bounds.assigns,
         }
         self._turn_of: Fiber | None = None
 
@@ -57,9 +60,13 @@ class ShortWorld(World):
         """Machines do things at once, and as much as they can."""
         return count - 1 if count > 2 else 0
 
-    def chance(self, share: float, what: str = "") -> bool:  # noqa: ARG002  # nothing is left to chance here
+    def chance(self, share: float, what: str = "") -> bool:  # noqa: ARG002  # every chance is taken, and not taken
         """Only what the bounds name goes wrong."""
-        return False
+        if "assignment" not in what or not self._left["assign"] or not self._pick(2):
+            return False
+        self._left["assign"] -= 1
+        self.note(what)
+        return True
 
     @property
     def calm(self) -> bool:
@@ -81,7 +88,7 @@ class ShortWorld(World):
             self.turns += 1
             if self._all_rest():
                 return None
-            names = ["", *(name for name, left in self._left.items() if left and name != "trouble")]
+            names = ["", *(name for name, left in self._left.items() if left and name not in {"trouble", "assign"})]
             name = names[self._pick(len(names))] if self._turn_of is not None else ""
             if name:
                 self._left[name] -= 1

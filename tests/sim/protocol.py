@@ -69,7 +69,9 @@ def profile(seed: int) -> tuple[Hazards, Script, int, Dice]:
         impatience=some(0.0, 0.05),
         most=some(1, 2, 5),
         machines=some(1, 2, 2, 3),
-        trouble=some(60, 120, 200),
+        trouble=some(60, 120, 240),
+        assign=some(0.0, 0.05, 0.15),
+        group=some("consumer", "classic"),
     )
     partitions = some(1, 1, 2)
     logs = {

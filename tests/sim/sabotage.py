@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import PropertyMock, patch
@@ -18,14 +18,16 @@ from streams.engine import fence
 from streams.engine.fence import Pending, Position, Reading
 from streams.engine.shard import Shard
 from tests.sim import toy
+from tests.sim.consumer import SimLog
 from tests.sim.redis import Connection
 from tests.sim.toy import TaskState, ToyTask
 from tests.sim.toy_host import ToyHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from schemas.journal import Record
+    from streams.edges.kafka_assignment import Place
     from streams.engine.store import Commit, Verdict
 
 _commit = MemoryStore.commit
@@ -186,11 +188,24 @@ def commands_before_the_past() -> AbstractContextManager[Any]:
     return patch.object(ToyHost, "fence", lambda *_: None)
 
 
+def assign_not_repeated() -> AbstractContextManager[Any]:
+    """Whoever has claimed goes on, although the consumer was not set back to where the state stands."""
+    whole = SimLog.assign_again
+
+    def careless(self: SimLog, starts: Mapping[Place, int]) -> None:
+        with suppress(ConnectionProblem):
+            whole(self, starts)
+
+    return patch.object(SimLog, "assign_again", careless)
+
+
 Sabotage = Callable[[], AbstractContextManager[Any]]
 ZOMBIES = {"move": 0.08, "sleep": 0.05, "wake": 0.3, "trouble": 250, "machines": 2, "most": 8} | dict.fromkeys(
     ("crash", "rewind", "resend", "command", "impatience"), 0.0
 )
 """Hazards in which partitions go to and fro, and nothing else happens."""
+GONE_BACK = {"rewind": 0.1, "most": 12} | dict.fromkeys(("crash", "sleep", "move", "command", "second", "assign"), 0.0)
+"""Hazards in which the store goes back, and next to nothing else happens."""
 
 ALL: dict[Sabotage, dict[str, Any]] = {
     no_token_check: {},
@@ -200,7 +215,7 @@ ALL: dict[Sabotage, dict[str, Any]] = {
     repeats_count_twice: {"resend": 0.3},
     journal_not_awaited: {},
     journal_not_read: {},
-    part_of_a_record_forgotten: {},
+    part_of_a_record_forgotten: {"crash": 0.1, "arrival": 0.1, "most": 8},
     state_and_offsets_in_two_steps: {},
     doubtful_commits_forgotten: {"command": 0.2},
     restarts_unnoticed: {"rewind": 0.05},
@@ -208,6 +223,7 @@ ALL: dict[Sabotage, dict[str, Any]] = {
     memory_kept_with_void_entries: ZOMBIES,
     ids_made_up: {},
     no_outbox: {"crash": 0.05},
-    commands_before_the_past: {"rewind": 0.05},
+    commands_before_the_past: GONE_BACK,
+    assign_not_repeated: {"assign": 0.3},
 }
 """Each with what has to happen more often than usual for it to show soon."""

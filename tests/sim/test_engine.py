@@ -27,6 +27,8 @@ ALWAYS = {
     ),
     *("claim does not arrive", "claim is not answered", "claim arrives later"),
     *("commit does not arrive", "commit is not answered", "commit arrives later"),
+    *("assignment failed", "assignment refused", "no answer about a partition"),
+    *("many claims: ConnectionProblem", "many claims: StoreRestarted", "many claims: StateMissing"),
     *("events", "commands"),
 }
 """What must have happened again and again, or the simulation has gone blind."""

@@ -18,6 +18,8 @@ SCRIPT = Script({("a", 0): [1, 2], ("b", 0): [3]}, [], clocks=1, most=2, every=1
         (Bounds(moves=1, crashes=1), 2_000),
         (Bounds(moves=1, troubles=1), 2_000),
         (Bounds(moves=1, restarts=1), 5_000),
+        (Bounds(moves=1, assigns=1), 200),
+        (Bounds(restarts=1, assigns=1), 500),
     ],
 )
 def test_every_order_of_effects_comes_to_what_the_logs_come_to(bounds: Bounds, least: int) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from schemas.errors import StateError
 from tests.sim import engine, protocol, sabotage
+from tests.sim.exhaustive import Bounds, every_history
+from tests.sim.test_exhaustive import SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WITHIN = 1_500
 """Seeds: a seventh of what a test run goes through."""
+UNDER_CONTROL = 50
+"""Seeds that are played with changed hazards only: what they alone could make fail would fail in the first few."""
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,19 @@ def test_a_protection_that_is_taken_out_is_missed(taken_out: sabotage.Sabotage, 
         assert any(_goes_wrong(lambda seed: protocol.run(seed, **hazards), seed) for seed in range(WITHIN))
 
 
+@pytest.mark.parametrize("hazards", [hazards for hazards in sabotage.ALL.values() if hazards], ids=str)
+def test_what_is_made_to_happen_more_often_for_that_goes_well_with_every_protection_in_place(
+    hazards: dict[str, Any],
+) -> None:
+    for seed in range(UNDER_CONTROL):
+        protocol.run(seed, **hazards)
+
+
+def test_a_walk_through_every_history_misses_the_repetition_of_an_assignment_that_failed() -> None:
+    with sabotage.assign_not_repeated(), pytest.raises(AssertionError):
+        deque(every_history(Bounds(restarts=1, assigns=1), SCRIPT), maxlen=0)
+
+
 @pytest.mark.parametrize(
     "taken_out",
     [
@@ -31,6 +49,7 @@ def test_a_protection_that_is_taken_out_is_missed(taken_out: sabotage.Sabotage, 
         sabotage.journal_not_awaited,
         sabotage.journal_not_read,
         sabotage.memory_kept_blindly,
+        sabotage.assign_not_repeated,
     ],
     ids=lambda value: value.__name__,
 )

@@ -5,22 +5,33 @@ The holds on shards, the claims, the fence and the store are the product's own.
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from schemas.errors import CommitConflict, ConnectionProblem, OwnershipLost, StateMissing, StoreRestarted
+from schemas.errors import (
+    CommitConflict,
+    ConnectionProblem,
+    DriftlineError,
+    OwnershipLost,
+    StateMissing,
+    StoreRestarted,
+)
 from schemas.journal import ClockEntry, CommandEntry, DecidedEntry, Rebuild
 from schemas.outbox import OutboxEvent
 from streams.engine import shard as holds
+from tests.sim.consumer import SimLog
 from tests.sim.toy import MODEL, PANES, TOPICS, ToyEvaluator, ToyTask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from schemas.journal import Entry
+    from streams.edges.kafka_assignment import Place
     from streams.engine.shard import Shard
     from tests.sim.world import Machine, World
 
@@ -64,7 +75,10 @@ class ToyHost:
     machine: Machine
     script: Script
     owned: dict[str, Owned] = field(default_factory=dict)
-    generations: dict[int, int] = field(default_factory=dict)
+    again: set[int] = field(default_factory=set)
+    """Partitions that are claimed again, and read again from where their state stands, before anything else happens to them."""
+    fetched: dict[Place, deque[int]] = field(default_factory=dict)
+    """What was read of each partition and not counted yet."""
     kept: dict[str, Owned] = field(default_factory=dict)
     holds: int = 0
     clocks: int = 0
@@ -74,40 +88,44 @@ class ToyHost:
 
     def run(self) -> None:
         """Work until the machine dies."""
+        self.log = SimLog(self.world, self.machine, TOPICS, self.end, self.claim, self.gone)
         while True:
             self.busy = False
             self.world.fibers.point()
             self.busy = True
             try:
-                self.rebalance()
                 self.step()
-            except StoreRestarted:
+            except (StoreRestarted, CommitConflict):
                 self.machine.connection.go_on()
-                self.again()
-            except CommitConflict:
-                self.again()
+                self.distrust()
             except OwnershipLost:
-                for known in (self.owned, self.kept, self.generations):
-                    known.clear()
-                self.world.give_again(self.machine)
+                self.distrust()
+                self.again.clear()
+                self.kept.clear()
+                self.log.rejoin()
             except ConnectionProblem:
-                continue
+                self.log.pause()
 
-    def again(self) -> None:
-        """Claim in place what is ours."""
-        self.kept = dict(self.owned)
-        self.owned.clear()
-        self.generations.clear()
+    def distrust(self) -> None:
+        """Everything is claimed again before anything else happens."""
+        self.fetched.clear()
+        mine = self.partitions()
+        self.again.update(mine)
+        self.abandon(mine)
+
+    def partitions(self) -> list[int]:
+        """Those whose tasks are ours."""
+        return [p for p in range(self.world.partitions) if task_shard(p) in self.owned]
 
     def rests(self) -> bool:
         """Whether everything is read, decided, committed and published."""
-        if self.busy or self.machine.given != self.generations or (self.owned and not self.machine.connection.current):
+        if self.busy or not self.log.rests or self.again or (self.owned and not self.machine.connection.current):
             return False
         for owned in self.owned.values():
             s = owned.shard
             if owned.dirty or s.in_doubt or s.pending or s.acknowledged or not s.journaled:
                 return False
-        tasks = [(p, self.task(p)) for p in self.generations]
+        tasks = [(p, self.task(p)) for p in self.partitions()]
         if any(t.state.offsets[topic] < len(self.script.logs[topic, p]) for p, t in tasks for topic in TOPICS):
             return False
         return EVALUATOR not in self.owned or self.evaluator_rests()
@@ -131,34 +149,69 @@ class ToyHost:
         """What lives with a partition."""
         return [task_shard(partition)] + ([EVALUATOR] if partition == 0 and self.script.evaluator else [])
 
-    def rebalance(self) -> None:
-        """Let go of what is no longer ours, and claim what is new."""
-        for partition, generation in sorted(self.generations.items()):
-            if self.machine.given.get(partition) == generation:
-                continue
-            del self.generations[partition]
-            gone = {name: self.owned.pop(name) for name in self.shards(partition) if name in self.owned}
-            self.kept.update(gone)
-            if self.world.chance(0.5):  # told that they go: a last commit. Otherwise they are lost
-                for owned in gone.values():
-                    if owned.dirty:
+    def gone(self, places: list[Place], last_commit: bool) -> None:  # noqa: FBT001  # a callback
+        """The group took them; told in time, we commit a last time."""
+        for partition in sorted({p for _, p in places}):
+            self.again.discard(partition)
+            gone = self.release(partition)
+            with suppress(DriftlineError):
+                for owned in gone:
+                    if last_commit and owned.dirty:
                         self.commit(owned)
-        for partition, generation in sorted(self.machine.given.items()):
-            if partition not in self.generations:
-                self.claim(partition)
-                self.generations[partition] = generation
+        if not last_commit:
+            self.kept.clear()
+
+    def release(self, partition: int) -> list[Owned]:
+        """Let go of what lives with a partition, and what was read of it; it stays in memory for now."""
+        for topic in TOPICS:
+            self.fetched.pop((topic, partition), None)
+        gone = {name: self.owned.pop(name) for name in self.shards(partition) if name in self.owned}
+        self.kept.update(gone)
+        return list(gone.values())
+
+    def abandon(self, partitions: Iterable[int]) -> None:
+        """Let go of all of these, as they are."""
+        for partition in partitions:
+            self.release(partition)
+
+    def claim(self, places: list[Place]) -> dict[Place, int]:
+        """Claim all that lives with these, or nothing; returns the offsets to read from."""
+        wanted = sorted({p for _, p in places})
+        self.abandon(wanted)
+        try:
+            self.take_over([name for p in wanted for name in self.shards(p)])
+            for topic, partition in places:
+                self.log.bounds(topic, partition)
+        except Exception as error:
+            self.world.note(f"{'one claim' if len(wanted) == 1 else 'many claims'}: {type(error).__name__}")
+            self.abandon(wanted)
+            raise
         self.kept.clear()
+        return {(topic, p): self.task(p).state.offsets[topic] for topic, p in places}
+
+    def claim_again(self) -> None:
+        """Claim in place. Only when the tasks are read from where their state stands is it done."""
+        again = sorted(self.again)
+        if not again:
+            return
+        starts = self.claim([(topic, p) for topic in TOPICS for p in again])
+        try:
+            self.log.assign_again(starts)
+        except Exception:
+            self.abandon(again)
+            raise
+        self.again.difference_update(again)
 
     def token(self) -> str:
         """Never one twice."""
         self.holds += 1
         return f"{self.machine.name}.{self.holds}"
 
-    def claim(self, partition: int) -> None:
-        """Take over what lives with a partition; what is kept in memory goes on where nothing has happened."""
+    def take_over(self, names: list[str]) -> None:
+        """All of these are ours, or none; what is kept in memory goes on where nothing has happened."""
         store, journal = self.machine.connection, self.machine.journal
         try:
-            claimed = holds.claim(store, journal, self.shards(partition), self.token)
+            claimed = holds.claim(store, journal, names, self.token)
         except StateMissing as error:
             self.rebuild(str(error).partition(":")[0])
             raise ConnectionProblem("rebuilt", "claim again") from error
@@ -191,7 +244,12 @@ class ToyHost:
     # -- work ---------------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """One of the things that a worker does in its loop."""
+        """One turn of the loop."""
+        for topic, partition, first, last in self.log.poll(self.script.most):
+            if task_shard(partition) in self.owned:
+                self.fetched.setdefault((topic, partition), deque()).extend(range(first, last))
+        self.log.hold({place for place, rows in self.fetched.items() if len(rows) > self.script.most})
+        self.claim_again()
         self.machine.publisher.poll()
         names = sorted(self.owned)
         if names:
@@ -204,28 +262,40 @@ class ToyHost:
                 self.decide(owned, owned.toy)
             if (owned.dirty or owned.shard.in_doubt or owned.shard.acknowledged) and self.now():
                 self.commit(owned)
+        if self.world.calm:
+            self.hear_of_owners()
+        self.log.resume()
+
+    def hear_of_owners(self) -> None:
+        """Who has nothing to commit hears of a later owner only with the next record: here the last one is behind us.
+
+        A machine that slept through a rebalance may have claimed, journaled something, and let go since.
+        """
+        for name, owned in self.owned.items():
+            clean = not (owned.dirty or owned.shard.in_doubt)
+            if clean and self.world.store.peek(name).token != owned.shard.token:
+                raise OwnershipLost(f"{name} belonged to another machine since", "claim again")
 
     def now(self) -> bool:
         """Whether to do at once what could be done later."""
         return self.world.calm or self.world.whim(2) == 0
 
     def work(self, owned: Owned, task: ToyTask) -> None:
-        """Take some records, look at the clock."""
+        """Count what was read, look at the clock."""
         if owned.shard.in_doubt:
             return
         partition = int(task.shard.strip("{}").split()[1])
         for topic in TOPICS:
-            log, at = self.script.logs[topic, partition], task.state.offsets[topic]
-            room = min(self.end(topic, partition), at + self.script.most) - at
-            for offset in range(at, at + (1 + self.world.whim(room) if room else 0)):
-                self.obey(owned, task)
-                entry = owned.shard.next_entry
-                if entry is not None and offset >= stop(entry, topic):
-                    break
-                task.take(topic, offset, log[offset])
-                owned.dirty = True
+            log, rows = self.script.logs[topic, partition], self.fetched.get((topic, partition), deque())
             self.obey(owned, task)
-            if task.state.offsets[topic] == self.end(topic, partition):
+            while rows:
+                entry = owned.shard.next_entry
+                if entry is not None and rows[0] >= stop(entry, topic):
+                    break
+                task.take(topic, rows[0], log[rows.popleft()])
+                owned.dirty = True
+                self.obey(owned, task)
+            if not rows and self.log.position(topic, partition) == self.end(topic, partition):
                 self.look_at_clock(owned, task, topic)
 
     def end(self, topic: str, partition: int) -> int:

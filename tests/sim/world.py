@@ -44,6 +44,10 @@ class Hazards:
     """The share of commands to the store that meet trouble."""
     impatience: float = 0.0
     """The share of turns at which a machine that waits for the journal gives up."""
+    assign: float = 0.0
+    """The share of questions about a partition, and of assignments, that fail (three chances at each claim)."""
+    group: str = "consumer"
+    """The group's protocol: with "classic" each rebalance takes everything and gives everything, otherwise what changes."""
     most: int = 6
     """How many crashes, moves, sleeps and restarts there are at most, each."""
     machines: int = 2
