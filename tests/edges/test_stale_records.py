@@ -84,7 +84,7 @@ def test_a_client_that_does_not_know_a_partition_any_more_is_made_to_ask_for_the
     def unknown(*_: object, **__: object) -> None:
         raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))  # noqa: SLF001  # the client's name
 
-    asker = SimpleNamespace(get_watermark_offsets=unknown, list_topics=lambda topic, timeout: asked.append(topic))
+    asker = SimpleNamespace(get_watermark_offsets=unknown, list_topics=lambda topic, **_: asked.append(topic))
     log._asker = asker  # type: ignore[assignment]  # noqa: SLF001
     with pytest.raises(ConnectionProblem, match="Kafka did not answer"):
         log.bounds("t", 0)

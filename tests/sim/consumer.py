@@ -101,6 +101,7 @@ class SimLog:
         self._assignment = Assignment(client, [topics], incremental=not self._classic)
         self._given: dict[int, int] = {}
         self._troubles: deque[Exception] = deque()
+        self._paused = False
 
     # -- the group ----------------------------------------------------------------------------------------------------
 
@@ -180,11 +181,14 @@ class SimLog:
 
     def pause(self) -> None:
         """Read nothing until ``resume``."""
+        self._paused = True
         self._assignment.pause()
 
     def resume(self) -> None:
-        """Read again."""
-        self._assignment.resume()
+        """Read again, if it was paused."""
+        if self._paused:
+            self._paused = False
+            self._assignment.resume()
 
     def hold(self, places: set[Place]) -> None:
         """Read nothing of these for now."""
