@@ -181,7 +181,7 @@ def made_anew(*, longer: bool, alive: bool) -> Callable[[Stage], None]:
 
             with stage.fault(d, watch, "made anew", proof=None if longer else ends_before):
                 load.wait()
-                d.wait_for(lambda: stage.lag(d) == 0, "everything to be read") if not alive else None
+                d.wait_for(lambda: stage.lag(d) == 0, "everything to be read")
                 if not alive:
                     started[0].kill()
                 before |= results.offsets(d)
