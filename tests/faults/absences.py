@@ -1,8 +1,8 @@
 """What a worker must do while something it needs is away, what it must do when it cannot go on, and how soon it is back.
 
 ``away`` is held around a fault that passes: the worker lives, ``/readyz`` is 503 and says why, its memory stays as it is.
-``redis_back`` and ``kafka_back`` take the time until work goes on. ``stopped`` and ``no_fresh_start`` are for what does not pass: the worker
-ends with the right sentence, and nobody has begun anew in silence.
+``redis_back`` and ``kafka_back`` take the time until work goes on. ``stopped`` and ``no_fresh_start`` are for what does not pass:
+the worker ends with the right sentence, and nobody has begun anew in silence.
 """
 
 from __future__ import annotations
