@@ -74,7 +74,10 @@ Entry = ClockEntry | StartEntry | SkipEntry | CommandEntry | DecidedEntry
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="claim"):
-    """A worker takes a shard over. It counts only when its epoch is higher than that of every claim before it."""
+    """A worker takes a shard over. It counts only when its epoch is higher than that of every claim before it.
+
+    The epoch is one more than that of the last claim that counts and that the worker knows of: a compare-and-set on the log.
+    """
 
     shard: str
     token: str

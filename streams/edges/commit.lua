@@ -1,5 +1,5 @@
 -- The atomic commit of one shard: everything or nothing. All keys share the shard's hash tag.
--- KEYS[1] head (hash: token, epoch, sequence, commit, body, progress, journal), KEYS[2] outbox (hash), KEYS[3] join segments (set),
+-- KEYS[1] head (hash: token, sequence, commit, body, progress, journal), KEYS[2] outbox (hash), KEYS[3] join segments (set),
 -- KEYS[4..] whatever the operations name by index.
 -- ARGV: token, sequence, commit id, body, progress, position in the journal, then operations, each a letter and its arguments:
 --   P key-index index-key-index start data   put a cell and list it      D key-index index-key-index start   drop a cell

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class _Shard:
     token: str = ""
-    epoch: int = 0
     sequence: int = 0
     commit: str = ""
     position: Position = field(default_factory=Position)
@@ -32,7 +31,7 @@ class _Shard:
 
     def head(self) -> Head:
         """What stands here."""
-        return Head(self.sequence, self.body, self.token, self.epoch, self.commit, self.position)
+        return Head(self.sequence, self.body, self.token, self.commit, self.position)
 
 
 class MemoryStore:
@@ -48,10 +47,10 @@ class MemoryStore:
     def _shard(self, name: str) -> _Shard:
         return self._shards.setdefault(name, _Shard())
 
-    def claim(self, shard: str, token: str, least: int = 0) -> Head:
+    def claim(self, shard: str, token: str) -> Head:
         """As the protocol says."""
         mine = self._shard(shard)
-        mine.token, mine.epoch = token, max(mine.epoch + 1, least)
+        mine.token = token
         return mine.head()
 
     def go_on(self) -> None:

@@ -49,7 +49,6 @@ def _head(
     sequence: bytes | None,
     body: bytes | None,
     token: bytes | None,
-    epoch: bytes | None,
     commit: bytes | None,
     journal: bytes | None,
 ) -> Head:
@@ -62,7 +61,6 @@ def _head(
         _number(sequence or b"0", where),
         body,
         (token or b"").decode("utf-8", "replace"),
-        _number(epoch or b"0", where),
         (commit or b"").decode("utf-8", "replace"),
         position,
     )
@@ -172,16 +170,13 @@ class RedisStore:
             return limit, "maxmemory"
         return int(memory["total_system_memory"]), "all memory of Redis' machine"
 
-    def claim(self, shard: str, token: str, least: int = 0) -> Head:
+    def claim(self, shard: str, token: str) -> Head:
         """Run the script, which sets the token and reads the head."""
-        sequence, body, commit, journal, epoch = self._ask(
-            lambda: self._claim(keys=[self._key(shard, "head")], args=[token, least])
-        )
-        return _head(shard, sequence, body, token.encode(), epoch, commit, journal)
+        return _head(shard, *self._ask(lambda: self._claim(keys=[self._key(shard, "head")], args=[token])))
 
     def peek(self, shard: str) -> Head:
         """Read the head."""
-        names = ("sequence", "body", "token", "epoch", "commit", "journal")
+        names = ("sequence", "body", "token", "commit", "journal")
         return _head(shard, *self._ask(lambda: self._redis.hmget(self._key(shard, "head"), names)))
 
     def commit(self, commit: Commit) -> Verdict:

@@ -7,13 +7,15 @@
 - A `SkipEntry` that goes back to an offset caps what stands before it there: nothing behind it existed, as the topic is now.
 - A `Rebuild` with `anew` voids every entry before it.
 
-Epochs come from the store, which may lose its last second and give one out twice; the claim that comes second in the log does
-not count, and its worker claims again with a higher one. So of two workers that believe in one shard, at most one is heeded.
+A worker claims with one epoch more than that of the last claim it knows to count, from the state that it found or from the log
+itself. So a claim counts only if its author knew of every claim that counts before it: of two that knew the same, the second
+does not, however late it comes. Its worker has seen the first in the log, and claims again: in the store before the journal, so
+that nobody is replaced in the log who still owns the shard in the store.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a shard has obeyed the journal: the ``offset`` of the last record, and the highest claim ``epoch`` up to it.
+    """How far a shard has obeyed the journal: ``offset`` of the last record, ``epoch`` of the last claim up to it that counts.
 
     ``part``: how many entries of the next record that counts are obeyed as well.
     """
@@ -54,8 +56,8 @@ class Pending:
 class Reading:
     """What a stretch of the journal means for one shard.
 
-    ``epoch`` is the highest of its claims, ``last`` the token of the last claim if that counts; ``begun`` says that the shard has
-    had state since it was last rebuilt (known only when the stretch begins at the beginning).
+    ``epoch`` is that of the last claim that counts, ``last`` the token of the last claim if that one does; ``begun`` says that the
+    shard has had state since it was last rebuilt (known only when the stretch begins at the beginning).
     """
 
     epoch: int
@@ -76,13 +78,17 @@ def read(records: Iterable[tuple[int, Record]], since: Position = Position()) ->
                 reading.epoch = max(reading.epoch, record.epoch)
                 reading.last = record.token if counts else ""
                 reading.begun |= record.sequence > 0
-            case Entries():
-                if record.epoch >= reading.epoch and record.number > numbers.get(record.token, -1):
+            case Entries() if record.epoch >= reading.epoch:
+                number = numbers.get(record.token, -1)
+                if record.number > number:
                     numbers[record.token] = record.number
                     if left := record.entries[part:]:
                         reading.pending.append(Pending(Position(offset, reading.epoch), left))
                         _cap(reading.pending)
                     part = 0
+                elif record.number == number and reading.pending:
+                    # Whoever has obeyed it is behind its repeats, too, or would take the next of them for new.
+                    reading.pending[-1] = replace(reading.pending[-1], position=Position(offset, reading.epoch))
             case Rebuild():
                 reading.begun = False
                 if record.anew:

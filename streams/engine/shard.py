@@ -39,14 +39,17 @@ class Shard:
     ``body`` is what was there, None for a shard that never committed; ``found`` the id of the commit that made it.
     """
 
-    def __init__(self, store: Store, journal: Journal, name: str, token: str, least: int = 0) -> None:
-        """Claim it in the store, with an epoch of ``least`` or more. May raise ConnectionProblem. Only ``claim`` calls this.
+    def __init__(self, store: Store, journal: Journal, name: str, token: str, last: int = 0) -> None:
+        """Claim it in the store, to succeed the claim of epoch ``last`` in the journal (that of the state found, if higher).
+
+        May raise ConnectionProblem. Only ``claim`` calls this.
 
         ``token`` must be new with every claim: so a commit of an earlier hold that the store runs late is refused, and
         cannot pass for one of this hold that has the same sequence.
         """
-        head = store.claim(name, token, least)
-        self.name, self.token, self.epoch, self.body, self.found = name, token, head.epoch, head.body, head.commit
+        head = store.claim(name, token)
+        self.name, self.token, self.body, self.found = name, token, head.body, head.commit
+        self.epoch = max(head.position.epoch, last) + 1
         self.position, self.pending = head.position, deque[Pending]()
         self.acknowledged: list[int] = []
         self.outstanding: set[int] = set()
@@ -193,5 +196,5 @@ def claim(store: Store, journal: Journal, names: Iterable[str], token: Callable[
                 shard.take_over(reading, records[-1][0])
                 waiting.remove(shard.name)
             else:
-                shards[shard.name] = Shard(store, journal, shard.name, token(), reading.epoch + 1)
+                shards[shard.name] = Shard(store, journal, shard.name, token(), reading.epoch)
     return shards

@@ -60,13 +60,12 @@ class Verdict(enum.Enum):
 class Head:
     """A shard as it was found; ``body`` None means that nothing was ever committed.
 
-    ``token`` and ``epoch`` are the owner's, ``commit`` is the id of the last commit, ``position`` how far that had obeyed the journal.
+    ``token`` is the owner's, ``commit`` is the id of the last commit, ``position`` how far that had obeyed the journal.
     """
 
     sequence: int
     body: bytes | None
     token: str = ""
-    epoch: int = 0
     commit: str = ""
     position: Position = field(default_factory=Position)
 
@@ -77,11 +76,8 @@ class Store(Protocol):
     Every method may raise ConnectionProblem, and StoreRestarted when the store may have gone back since we began.
     """
 
-    def claim(self, shard: str, token: str, least: int = 0) -> Head:
-        """Make the token the shard's owner, whoever held it before, and return what stands there.
-
-        The owner's epoch rises by one, or to ``least`` if that is more.
-        """
+    def claim(self, shard: str, token: str) -> Head:
+        """Make the token the shard's owner, whoever held it before, and return what stands there."""
         ...
 
     def go_on(self) -> None:

@@ -268,9 +268,9 @@ class Flaky:
         """``done``: the commit happens, and only its reply is lost."""
         self._store, self._done, self.broken = store, done, True
 
-    def claim(self, shard: str, token: str, least: int = 0) -> Any:  # noqa: ANN401  # as the store
+    def claim(self, shard: str, token: str) -> Any:  # noqa: ANN401  # as the store
         """As the store."""
-        return self._store.claim(shard, token, least)
+        return self._store.claim(shard, token)
 
     def commit(self, change: Commit) -> Verdict:
         """Fail once."""

@@ -13,8 +13,9 @@ from typing import Final, get_args
 
 import orjson
 
-from tests.faults import report, soak
+from tests.faults import report, results, soak
 from tests.faults.cell import Cell, Outcome, Stage, Verify
+from tests.faults.load import Spec
 from tests.faults.processes import GuardedProcess
 
 HERE = Path(__file__).parent
@@ -22,6 +23,8 @@ LONGEST: Final = (soak.NAME, "worker", "recovery")
 """Kinds of cells that take longer than their number says."""
 LANE_S: Final = 3 * 3_600.0
 """More than all cells of a kind take."""
+COMPILED_S: Final = 600.0
+"""A minute alone."""
 
 
 def cells() -> list[Cell]:
@@ -48,6 +51,7 @@ def play_beside(chosen: list[Cell], given: argparse.Namespace) -> Iterator[Outco
 
     The longest come first, so that nobody waits for them in the end.
     """
+    compile_first(given)
     kinds: dict[str, list[Cell]] = {}
     for cell in chosen:
         kinds.setdefault(cell.name.partition(".")[0], []).append(cell)
@@ -55,6 +59,13 @@ def play_beside(chosen: list[Cell], given: argparse.Namespace) -> Iterator[Outco
     with ThreadPoolExecutor(given.lanes) as pool:
         for played in as_completed([pool.submit(_lane, kinds[kind], given) for kind in ordered]):
             yield from played.result()
+
+
+def compile_first(given: argparse.Namespace) -> None:
+    """Let one worker read in peace: in a fresh clone it compiles what the workers of all lanes would compile side by side."""
+    with Stage(keep=given.keep, verify="none", fresh=given.fresh) as stage, stage.deployment() as deployment:
+        deployment.start("first")
+        results.wait_until_done(deployment, deployment.load(Spec()).wait(), COMPILED_S)
 
 
 def _lane(cells_of_kind: list[Cell], given: argparse.Namespace) -> list[Outcome]:

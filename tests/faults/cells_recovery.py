@@ -87,12 +87,7 @@ def after_kafka(stage: Stage) -> None:
     """The broker is killed under two workers, and is started again at once."""
     with (
         KafkaService() as service,
-        working(stage, 0.0, workers=2, kafka=service, choices=USUAL, predictions=400_000, rate=1_000) as (
-            d,
-            watch,
-            load,
-            _,
-        ),
+        working(stage, 16.0 * SAMPLES, workers=2, kafka=service, choices=USUAL, rate=1_000) as (d, watch, load, _),
     ):
         while len(stage.samples.get(KAFKA_BACK, [])) < SAMPLES:
             # Nobody can be asked what is unread: the broker is away. That the producer is not done must do.

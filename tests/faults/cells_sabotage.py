@@ -211,7 +211,10 @@ def letters_wait(stage: Stage, patches: str) -> None:
 
 
 def sleeps(stage: Stage, patches: str) -> None:
-    """A worker falls asleep inside a commit for longer than its session, and wakes when another one has gone on."""
+    """A worker falls asleep inside a commit for longer than its session, and wakes when another one has gone on.
+
+    Nobody commits after it: what it wrote, if it may, is what a third one finds.
+    """
     with stage.deployment() as d, Watch(d) as watch:
         one, load = at_work(d, patches, LONG)
         moment(d, lambda: "sleeping before the script" in one.said(), "it to fall asleep")
@@ -223,11 +226,12 @@ def sleeps(stage: Stage, patches: str) -> None:
             "another worker to go on with every task",
         )
         unread(stage, d, load)
+        two.freeze()
         one.thaw()
         moment(d, lambda: "awake" in one.said(), "it to wake")
-        time.sleep(0.5)
         one.kill()
-        finish(d, load, two)
+        two.kill()
+        finish(d, load, d.start("three"))
 
 
 def replies_lost(stage: Stage, patches: str) -> None:

@@ -205,10 +205,18 @@ class Deployment:
         begin = time.monotonic()
         while not happened():
             if time.monotonic() - begin > timeout_s:
-                message = f"waited {timeout_s} s in vain for {what}"
+                message = f"waited {timeout_s} s in vain for {what}; {self._standing()}"
                 raise NotInTime(message)
             time.sleep(LOOK_S)
         return time.monotonic() - begin
+
+    def _standing(self) -> str:
+        """What can be said of topics and workers at the moment, for whoever looks for the reason of a failure."""
+        try:
+            produced = f"{sum(self.ends().values())} records produced"
+        except KafkaException as error:
+            produced = f"Kafka says {error}"
+        return "; ".join([produced, *(w.stack() for w in self.workers.values() if w.alive)])
 
     def end_workers(self, *, orderly: bool = True) -> None:
         """End all workers, orderly or not."""

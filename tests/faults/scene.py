@@ -43,8 +43,8 @@ class Ways:
 
 def spec(seconds: float, seed: int = 1, **changes: Any) -> Spec:  # noqa: ANN401  # Spec says which
     """Traffic for so long; a prediction comes with 1.07 other records."""
-    known: dict[str, Any] = {"rate": RATE, "step_ms": STEP_MS, "regime": REGIME, "seed": seed}
-    return Spec(predictions=int(seconds * RATE / 2.07), **(known | changes))
+    known: dict[str, Any] = {"rate": RATE, "step_ms": STEP_MS, "regime": REGIME, "seed": seed} | changes
+    return Spec(predictions=int(seconds * known["rate"] / 2.07), **known)
 
 
 @contextlib.contextmanager

@@ -337,7 +337,7 @@ def test_a_journal_of_topics_with_other_names_is_refused(tmp_path: Path) -> None
     ("key", "fields", "ask"),
     [
         ("{task:g:0}:head", {"sequence": "many"}, lambda store: store.claim("{task:g:0}", "mine")),
-        ("{task:g:0}:head", {"epoch": "many"}, lambda store: store.claim("{task:g:0}", "mine")),
+        ("{task:g:0}:head", {"journal": "1:2"}, lambda store: store.claim("{task:g:0}", "mine")),
         ("{task:g:0}:outbox", {"first": "x"}, lambda store: store.outbox("{task:g:0}")),
         ("g:starts", {"loans": "never"}, lambda store: store.model_starts("g")),
         ("g:pins", {"partitions": "some"}, lambda store: store.pin_partitions("g", 3)),

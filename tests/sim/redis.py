@@ -69,10 +69,10 @@ class RewindingStore(MemoryStore):
             after.starts = {key: list(starts) for key, starts in before.starts.items()}
             self._shards[name] = after
 
-    def claim(self, shard: str, token: str, least: int = 0) -> Head:
+    def claim(self, shard: str, token: str) -> Head:
         """As the protocol says."""
         self._changing(shard)
-        return super().claim(shard, token, least)
+        return super().claim(shard, token)
 
     def commit(self, commit: Commit) -> Verdict:
         """As the protocol says."""
@@ -128,9 +128,9 @@ class Connection:
         """As the protocol says."""
         self._life = None
 
-    def claim(self, shard: str, token: str, least: int = 0) -> Head:
+    def claim(self, shard: str, token: str) -> Head:
         """As the protocol says."""
-        return self._ask("claim", shard, lambda: self._store.claim(shard, token, least))
+        return self._ask("claim", shard, lambda: self._store.claim(shard, token))
 
     def peek(self, shard: str) -> Head:
         """As the protocol says."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from schemas.journal import Record
     from streams.edges.kafka_assignment import Place
+    from streams.engine.journal import Journal
     from streams.engine.store import Commit, Verdict
 
 _commit = MemoryStore.commit
@@ -73,6 +74,18 @@ def claim_epochs_ignored() -> AbstractContextManager[Any]:
         return reading
 
     return patch.object(fence, "read", read)
+
+
+def epochs_counted_in_the_store() -> AbstractContextManager[Any]:
+    """Each claim gets a number above that of the last from the store, which may forget it and give it out again."""
+    init = Shard.__init__
+
+    def counted(self: Shard, store: Any, journal: Journal, name: str, token: str, last: int = 0) -> None:  # noqa: ANN401  # as the simulation has it
+        init(self, store, journal, name, token, last)
+        given = store._store._shard(name).starts.setdefault(("epoch", ""), [0])  # noqa: SLF001  # goes back with the shard
+        given[0] = self.epoch = max(given[0], last) + 1
+
+    return patch.object(Shard, "__init__", counted)
 
 
 def repeats_count_twice() -> AbstractContextManager[Any]:
@@ -206,16 +219,26 @@ ZOMBIES = {"move": 0.08, "sleep": 0.05, "wake": 0.3, "trouble": 250, "machines":
 """Hazards in which partitions go to and fro, and nothing else happens."""
 GONE_BACK = {"rewind": 0.1, "most": 12} | dict.fromkeys(("crash", "sleep", "move", "command", "second", "assign"), 0.0)
 """Hazards in which the store goes back, and next to nothing else happens."""
+ONE_GOES_BACK = {
+    "rewind": 0.05,
+    "second": 0.02,
+    "arrival": 0.3,
+    "most": 20,
+    "trouble": 240,
+    "machines": 1,
+} | dict.fromkeys(("crash", "sleep", "move", "impatience", "command", "assign"), 0.0)
+"""Hazards in which one machine obeys again and again what it has journaled itself."""
 
 ALL: dict[Sabotage, dict[str, Any]] = {
     no_token_check: {},
     no_sequence_check: {},
     tokens_used_again: {},
     claim_epochs_ignored: {},
+    epochs_counted_in_the_store: {"rewind": 0.08, "impatience": 0.3, "arrival": 0.1, "most": 12},
     repeats_count_twice: {"resend": 0.3},
     journal_not_awaited: {},
     journal_not_read: {},
-    part_of_a_record_forgotten: {"crash": 0.1, "arrival": 0.1, "most": 8},
+    part_of_a_record_forgotten: ONE_GOES_BACK,
     state_and_offsets_in_two_steps: {},
     doubtful_commits_forgotten: {"command": 0.2},
     restarts_unnoticed: {"rewind": 0.05},

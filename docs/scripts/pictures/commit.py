@@ -68,11 +68,10 @@ class ToldStore(MemoryStore):
         """Begin again with what is on disk."""
         self._shards = deepcopy(self._safe)
 
-    def claim(self, shard: str, token: str, least: int = 0) -> Head:
+    def claim(self, shard: str, token: str) -> Head:
         """Claim, and tell."""
-        head = super().claim(shard, token, least)
-        wanted = f" with {least} or more" if least else ""
-        self._story.say(lane(token), REDIS, f"claim{wanted}: epoch {head.epoch}, after commit {head.sequence}")
+        head = super().claim(shard, token)
+        self._story.say(lane(token), REDIS, f"claim: after commit {head.sequence}, epoch {head.position.epoch}")
         return head
 
     def commit(self, commit: Commit) -> Verdict:
