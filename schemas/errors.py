@@ -44,6 +44,8 @@ OTHER_COUNT: Final = (
 """The remedy for topics with another number of partitions."""
 ANEW: Final = "restore the topic, or go on with what it holds now: `driftline recover --skip-to earliest`"
 """The remedy for a topic that is not the one it was."""
+START_OVER: Final = "restore the topic, or start over with `driftline recover --rebuild`"
+"""The remedy where state and journal cannot be lived through to the end any more."""
 
 
 class DriftlineError(Exception):

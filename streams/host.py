@@ -150,6 +150,8 @@ class Host:
         now = self._now()
         moved = self._decisions.moved  # added to in place: what an exception interrupts is looked at in the next turn
         self._publisher.poll()
+        for shard in [o.shard for o in self.tasks.values()] + [e.shard for e in self.evaluators.values()]:
+            shard.prove(now)
         for owned in self.tasks.values():
             if owned.shard.in_doubt:  # before anything else
                 self.commit(owned)

@@ -148,7 +148,10 @@ def plan_rebuild(config: Config, store: Store, topics: Topics, written: Iterable
     for group, inputs, models in _groups(config):
         counts = topics.counts(inputs)
         state_group = f"{config.group}.{group}"
+        ids = topics.ids(inputs)
         for topic in inputs:
+            if topic in ids and store.pin(state_group, f"topic {topic}", ids[topic]) != ids[topic]:
+                anew = anew or f"{topic} was made anew since"
             found = [Range(topic, p, *topics.bounds(topic, p)) for p in range(counts[topic])]
             ranges += found
             for r in found:
@@ -348,9 +351,10 @@ def _renew(
 ) -> None:
     """Expect the topics that there are now."""
     state_group = f"{config.group}.{group}"
-    kept = {t: store.pin(state_group, f"topic {t}", ids.get(t, "")) for t in topics}
+    names = {f"topic {t}": ids.get(t, "") for t in topics} | {f"partitions of {config.topics.journal}": ""}
+    kept = {name: store.pin(state_group, name, found) for name, found in names.items()}
     store.unpin(state_group)
     store.pin_partitions(state_group, partitions)
-    for topic, found in (kept | dict(ids)).items():
+    for name, found in (kept | {name: found for name, found in names.items() if found}).items():
         if found:
-            store.pin(state_group, f"topic {topic}", found)
+            store.pin(state_group, name, found)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from detectors.reference import Reference
 from schemas.config import ModelConfig
-from schemas.errors import ConfigError
+from schemas.errors import RESTORE, ConfigError, StateCorrupt
 from streams.engine.plan import Plan, compile_plan
 from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
 
@@ -58,4 +58,8 @@ class ReferenceBook:
         if version in config.references:
             return load(config.references[version], f"models.{model}.references.{version}")
         data = self._store.reference(model, version)
-        return None if data is None else Reference.from_json(data)
+        try:
+            return None if data is None else Reference.from_json(data)
+        except ConfigError as error:
+            what = f"the reference that was published for version {version!r} of model {model!r}: {error.what}"
+            raise StateCorrupt(what, RESTORE) from error

@@ -8,7 +8,6 @@ without a rebalance: what lies in memory goes on where Redis still has it, and i
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from schemas.control import Command
 from schemas.errors import (
     ANEW,
     OTHER_COUNT,
+    START_OVER,
     AheadOfLogEnd,
     CommitConflict,
     ConnectionProblem,
@@ -39,6 +39,7 @@ from streams.edges.kafka_log import KafkaLog, partition_counts
 from streams.edges.kafka_publisher import KafkaPublisher
 from streams.edges.kafka_topics import admin_client, topic_ids
 from streams.edges.redis_store import RedisStore
+from streams.engine.fence import offsets_of
 from streams.host import FEATURE_EVENTS, PREDICTIONS, Host
 from streams.references import ReferenceBook, plans
 
@@ -147,7 +148,7 @@ class Worker:
         self._next_lag = 0.0
         self._next_topics = time.monotonic() + TOPICS_EVERY_S
         self._commands: deque[tuple[int, int, bytes | None]] = deque()
-        self._paused = False
+        self._paused = self._missed = False
         self._revoked_at: float | None = None
         self._fetched: deque[RecordBatch] = deque()
         self._admin = admin_client(config.kafka)
@@ -213,7 +214,9 @@ class Worker:
         partition = owned.partition
         new = owned.shard.body is None
         if owned.shard.pending or new:  # what entries name may be gone from the topics
-            begins = {topic: self.log.bounds(topic, partition)[0] for topic in owned.task.topics}
+            spans = {topic: self.log.bounds(topic, partition) for topic in owned.task.topics}
+            _refuse_in_vain(owned, {topic: end for topic, (_, end) in spans.items()})
+            begins = {topic: begin for topic, (begin, _) in spans.items()}
             if new:  # with what the topics still have; from its first commit on nothing may be missing
                 owned.task.offsets.update(begins)
             self.host.begin_at(owned, begins)
@@ -237,19 +240,20 @@ class Worker:
             if now[topic] != count:
                 what = f"topic {topic} has {now[topic]} partitions now, the state was made for {count}"
                 raise PartitionCountChanged(what, OTHER_COUNT)
-        ids = topic_ids(self._admin, [*self._counts, journal])
-        expected = {(self.host.group_of[t], t): ids[t] for t in self._counts if t in ids}
         # A shard's records lie where its key comes to, so with other partitions they would not be found.
-        expected |= {(group, journal): f"{ids.get(journal, '')}/{now[journal]}" for group in self.host.plans}
-        for (group, topic), found in expected.items():
-            pinned = self.store.pin(self.host.state_group(group), f"topic {topic}", found)
-            if pinned == found:
-                continue
-            if topic == journal:
-                what = f"topic {topic}, the journal, was made anew or has other partitions (it is {found}, it was {pinned})"
-                raise AheadOfLogEnd(what, "restore the topic, or start over with `driftline recover --rebuild`")
-            what = f"topic {topic} was made anew since its records were counted (its id is {found}, it was {pinned})"
-            raise AheadOfLogEnd(what, ANEW)
+        for group in self.host.plans:
+            pinned = self.store.pin(self.host.state_group(group), f"partitions of {journal}", str(now[journal]))
+            if pinned != str(now[journal]):
+                what = f"topic {journal}, the journal, has {now[journal]} partitions now, it was written with {pinned}"
+                raise PartitionCountChanged(what, START_OVER)
+        ids = topic_ids(self._admin, [*self._counts, journal])  # of none that the cluster does not tell just now
+        ours = [(self.host.group_of[t], t) for t in self._counts] + [(group, journal) for group in self.host.plans]
+        for group, topic in ours:
+            found = ids.get(topic, "")
+            pinned = self.store.pin(self.host.state_group(group), f"topic {topic}", found) if found else ""
+            if pinned != found:
+                what = f"topic {topic} was made anew since its records were read (its id is {found}, it was {pinned})"
+                raise AheadOfLogEnd(what, START_OVER if topic == journal else ANEW)
 
     def _listen(self) -> None:
         """Read commands from where our evaluators stand."""
@@ -383,10 +387,7 @@ class Worker:
                 self._commands.popleft()
         now = time.monotonic()
         if now >= self._next_topics:
-            self.store.check()  # at every turn until it is as it must be: Redis answers at once
-            self._next_topics = now + TOPICS_EVERY_S  # but Kafka may not
-            with contextlib.suppress(TopicMissing):  # a broker that has just started may say so; the log looks twice
-                self._refuse_other_topics()
+            self._look_at_settings(now)
         for (group, partition), owned in list(self.host.tasks.items()):
             for topic, end in list(owned.behind.items()):
                 if self.log.position(topic, partition) >= end and not owned.held:
@@ -401,6 +402,19 @@ class Worker:
         if now >= self._next_lag:
             self._next_lag = now + LAG_EVERY_S
             self._look_at_kafka(now)
+
+    def _look_at_settings(self, now: float) -> None:
+        """Whether Redis and the topics are still what they must be."""
+        self.store.check()  # at every turn until it is as it must be: Redis answers at once
+        self._next_topics = now + TOPICS_EVERY_S  # but Kafka may not
+        try:
+            self._refuse_other_topics()
+        except TopicMissing:  # a broker that has just started may say so, but not twice in a row
+            if self._missed:
+                raise
+            self._missed = True
+        else:
+            self._missed = False
 
     def _look_at_kafka(self, now: float) -> None:
         """Whether it is there, how far we are behind; tell it where we are."""
@@ -422,7 +436,9 @@ class Worker:
             for topic, offset in owned.task.offsets.items():
                 key = (topic, partition)
                 end = max(self.log.cached_end(*key), self._ends.get(key, 0))
-                self.status.lag[key] = behind = max(0, end - max(offset, self.log.position(*key)))
+                # The position passes the markers of transactions, but also what is held back and not counted.
+                counted = offset if owned.held or owned.shard.pending else max(offset, self.log.position(*key))
+                self.status.lag[key] = behind = max(0, end - counted)
                 before, since = self._progress.get(key, (-1, now))
                 if offset != before or not behind:
                     self._progress[key] = offset, now
@@ -481,6 +497,16 @@ def check_topics(config: Config, compiled: dict[str, Plan], publisher: KafkaPubl
     if PREDICTIONS in compiled:
         check_same_partitions(t, counts)
     return counts
+
+
+def _refuse_in_vain(owned: OwnedTask, ends: Mapping[str, int]) -> None:
+    """Raise AheadOfLogEnd when the journal lets records in first that the topics do not have: they would be waited for in vain."""
+    named = [offsets_of(entry) for pending in owned.shard.pending for entry in pending.entries]
+    for topic, end in ends.items():
+        last = max((offsets.get(topic, 0) for offsets in named), default=0)
+        if last > end:
+            what = f"{topic}/{owned.partition}: the journal speaks of offset {last}, the topic ends at {end}"
+            raise AheadOfLogEnd(what, START_OVER)
 
 
 def check_same_partitions(topics: Topics, counts: Mapping[str, int]) -> None:

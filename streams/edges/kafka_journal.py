@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from schemas import journal
-from schemas.errors import RESTORE, AheadOfLogEnd, ConnectionProblem, StateCorrupt
+from schemas.errors import RESTORE, START_OVER, AheadOfLogEnd, BehindLogStart, ConnectionProblem, StateCorrupt
 from streams.edges.kafka_log import REQUEST_S, client_settings, raise_for, without_group
 
 if TYPE_CHECKING:
@@ -30,11 +30,15 @@ class KafkaJournal:
         self._topic, self._publisher = topic, publisher
         settings = client_settings(without_group(kafka))
         # A group id is asked for by the client and never used.
-        ours = {"group.id": "driftline.journal", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        ours = {"group.id": "driftline.journal", "enable.auto.commit": False, "auto.offset.reset": "error"}
         self._settings = settings | ours
 
     def claim(self, claims: Sequence[Claim], since: Mapping[str, int]) -> dict[str, list[tuple[int, Record]]]:
-        """As the protocol says. Raises ConnectionProblem, StateCorrupt, or AheadOfLogEnd when the topic was made anew."""
+        """As the protocol says.
+
+        Raises ConnectionProblem, StateCorrupt, AheadOfLogEnd when the topic was made anew, BehindLogStart when it has deleted what
+        was not read.
+        """
         places: dict[str, tuple[int, int]] = {}
         for claim in claims:
             self._entrust(claim, lambda *place, token=claim.token: places.update({token: place}))
@@ -48,7 +52,7 @@ class KafkaJournal:
             first = since[claim.shard] + 1
             if first > offset:
                 what = f"{self._topic}/{partition}: {claim.shard} has read it to {first}, and it ends at {offset}"
-                raise AheadOfLogEnd(what, "restore the topic, or start over with `driftline recover --rebuild`")
+                raise AheadOfLogEnd(what, START_OVER)
             low, high = spans.get(partition, (first, offset))
             spans[partition] = min(low, first), max(high, offset)
         return self._read({c.shard: since[c.shard] for c in claims}, places, spans)
@@ -68,7 +72,7 @@ class KafkaJournal:
             while open_:
                 for message in consumer.consume(_BATCH, _POLL_S):
                     if message.error() is not None:
-                        raise_for(message.error(), self._topic)
+                        self._refuse(message.error())
                         continue
                     if message.partition() in open_:
                         heard = time.monotonic()
@@ -87,6 +91,14 @@ class KafkaJournal:
         finally:
             consumer.close()
         return found
+
+    def _refuse(self, error: KafkaError) -> None:
+        """Raise what an error means; what was deleted before it was read has shaped results that nobody can come to again (P5)."""
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's name
+            raise BehindLogStart(
+                f"{self._topic}, the journal, has deleted records that were not read: {error.str()}", START_OVER
+            )
+        raise_for(error, self._topic)
 
     def write(self, record: Record, done: Callable[[int], None]) -> None:
         """As the protocol says."""

@@ -44,6 +44,13 @@ def _number(data: bytes, where: str) -> int:
         raise StateCorrupt(f"{where}: {data[:40]!r} is no number", RESTORE) from None
 
 
+def _text(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise StateCorrupt(f"{where}: {data[:40]!r} is no name", RESTORE) from None
+
+
 def _head(
     shard: str,
     sequence: bytes | None,
@@ -237,7 +244,8 @@ class RedisStore:
 
     def segments(self, shard: str) -> dict[str, bytes]:
         """All segments of the join log."""
-        names = sorted(n.decode() for n in self._ask(lambda: self._redis.smembers(self._key(shard, "segments"))))
+        key = self._key(shard, "segments")
+        names = sorted(_text(n, key) for n in self._ask(lambda: self._redis.smembers(key)))
         keys = [self._key(shard, "segment", n) for n in names]
 
         def call() -> list[bytes | None]:
@@ -283,7 +291,7 @@ class RedisStore:
     def model_starts(self, group: str) -> Mapping[str, tuple[int, int]]:
         """All starts of a group."""
         key = self._key(group, "starts")
-        return {k.decode(): _times(v, key) for k, v in self._ask(lambda: self._redis.hgetall(key)).items()}
+        return {_text(k, key): _times(v, key) for k, v in self._ask(lambda: self._redis.hgetall(key)).items()}
 
     def pin_partitions(self, group: str, count: int) -> int:
         """Set if absent, then read."""

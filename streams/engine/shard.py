@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from streams.engine.journal import Journal
     from streams.engine.store import Store
 
+PROVEN_S = 10.0
+"""After its first commit a shard has state for good: Redis with ``appendfsync everysec`` loses two seconds at most."""
 RECORD_BYTES = 500_000
 """A record of the journal is full beyond this: with its last entry (a command, 64 KiB) it stays below Kafka's 1 MB."""
 
@@ -60,6 +62,7 @@ class Shard:
         self._claimed = self.position
         self._last = head.commit
         self._unsaved = False
+        self._proves: float | None = None
 
     # -- the claim ----------------------------------------------------------------------------------------------------
 
@@ -161,7 +164,20 @@ class Shard:
         self._sequence += 1
         self._last = commit.commit_id
         self._unsaved = False
-        if self._sequence == 1:  # from now on a store without this shard has lost it
+        if self._sequence == 1:
+            self._proves = float("inf")
+
+    def prove(self, now: float) -> None:
+        """Say in the journal that the shard has had state, ``PROVEN_S`` after its first commit (``now`` in seconds).
+
+        From then on a store without it has lost it. Before, a store that lost its last second may have had nothing else, and whoever
+        begins again counts all of it again. Call it at every turn.
+        """
+        if self._proves is None:
+            return
+        self._proves = min(self._proves, now + PROVEN_S)
+        if now >= self._proves:
+            self._proves = None
             self._journal.write(self.claim_record(), lambda _: None)
 
     def succeeds(self, before: Shard) -> bool:

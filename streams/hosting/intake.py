@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schemas.errors import ConfigError, DeadLetterReason
-from schemas.journal import ClockEntry, CommandEntry, DecidedEntry, SkipEntry, StartEntry
+from schemas.journal import ClockEntry, SkipEntry, StartEntry
 from streams.engine.columns import Rejected
 from streams.engine.decode import LabelDecoder, PredictionDecoder
+from streams.engine.fence import offsets_of
 from streams.engine.kernels.clock import NEVER
 from streams.engine.task_streams import MAX_STREAMS
 from streams.hosting.deployment import PREDICTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from schemas.journal import Entry
     from streams.engine.plan import References
@@ -108,14 +109,12 @@ class Intake:
         """Let the next entries of the journal take effect, as far as all records before them are counted."""
         task, shard, new = owned.task, owned.shard, 0
         while (entry := shard.next_entry) is not None:
+            _refuse_foreign(entry, task.topics)
             at = {topic: max(task.offsets[topic], owned.begins.get(topic, 0)) for topic in task.topics}
             if any(at[topic] < _stop(entry, topic) for topic in task.topics):
                 break
             match entry:
                 case ClockEntry():
-                    if entry.topic not in task.topics:
-                        what = f"the journal speaks of topic {entry.topic!r}, the configuration of {', '.join(task.topics)}"
-                        raise ConfigError(what, "set topics in monitor.yaml as they were when the journal was written")
                     task.clock(entry.topic, entry.time_ms)
                 case StartEntry():
                     if entry.model in task.plan.by_name:
@@ -195,6 +194,14 @@ def _start(owned: OwnedTask, model: str, event_time: int, record_time: int) -> N
     owned.dirty = True
 
 
+def _refuse_foreign(entry: Entry, topics: Sequence[str]) -> None:
+    """Raise ConfigError when an entry names a topic that the task does not read: it cannot tell where it took effect."""
+    named = {*offsets_of(entry), *([entry.topic] if isinstance(entry, ClockEntry | SkipEntry) else [])}
+    if foreign := sorted(named.difference(topics)):
+        what = f"the journal speaks of topic {foreign[0]!r}, the configuration of {', '.join(topics)}"
+        raise ConfigError(what, "set topics in monitor.yaml as they were when the journal was written")
+
+
 def _stop(entry: Entry, topic: str) -> int:
     """The first offset of a topic that an entry of the journal does not let in before it has taken effect."""
-    return entry.offsets.get(topic, 0) if not isinstance(entry, CommandEntry | DecidedEntry) else 0
+    return offsets_of(entry).get(topic, 0)

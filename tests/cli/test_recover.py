@@ -23,6 +23,7 @@ from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
 from streams.engine import fence
 from streams.engine.records import batch_of
+from streams.engine.shard import PROVEN_S
 from streams.host import Host
 from streams.recovery import at_work, plan_rebuild, plan_skip, rebuild, skip
 from streams.references import ReferenceBook, plans
@@ -205,9 +206,17 @@ def total(host: Host, topic: str) -> int:
 # -- rebuild ----------------------------------------------------------------------------------------------------------
 
 
+def proven(host: Host) -> None:
+    """Let the first commits be long ago."""
+    for shard in (*(o.shard for o in host.tasks.values()), *(e.shard for e in host.evaluators.values())):
+        shard.prove(0.0)
+        shard.prove(PROVEN_S)
+
+
 def test_a_rebuild_counts_everything_again_and_every_alert_gets_its_old_id(deployment: Deployment) -> None:
     host = deployment.worker()
     deployment.read(host)
+    proven(host)
     silence(deployment, host)
     before, events = deployment.digest(), deployment.events()
     assert len(events) >= 2
@@ -226,7 +235,9 @@ def test_a_rebuild_counts_everything_again_and_every_alert_gets_its_old_id(deplo
 
 
 def test_a_rebuild_that_was_broken_off_starts_nothing_on_empty_state(deployment: Deployment) -> None:
-    deployment.read(deployment.worker(), until=500)
+    host = deployment.worker()
+    deployment.read(host, until=500)
+    proven(host)
 
     class Away(MemoryJournal):
         def settled(self) -> bool:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.errors import ConnectionProblem
+from schemas.errors import ConnectionProblem, StateMissing
 from schemas.journal import Claim, ClockEntry, Entries
 from streams.edges.memory_store import MemoryStore
 from streams.engine import fence
 from streams.engine.fence import Position
-from streams.engine.shard import Shard, claim
+from streams.engine.shard import PROVEN_S, Shard, claim
 from tests.sim.kafka import JournalTopic, Producer, SimJournal
 
 if TYPE_CHECKING:
@@ -92,3 +92,25 @@ def test_claims_that_were_given_up_void_nothing_of_a_later_owner_after_the_store
     assert shard.journaled
     shard.commit(stage)
     assert [p.entries for p in fence.read(enumerate(topic.records)).pending] == [[ONE]]
+
+
+def test_a_shard_whose_first_commit_is_lost_begins_again_and_one_that_had_state_for_longer_is_missed() -> None:
+    topic, token = JournalTopic(), count()
+    machine = Machine(topic, MemoryStore(), token, reaches_kafka=True)
+    shard = machine.claim()
+    shard.prove(0.0)  # nothing is committed
+    shard.commit(stage)
+    shard.prove(100.0)
+    shard.prove(100.0 + PROVEN_S / 2)
+
+    machine.store = MemoryStore()
+    again = machine.claim()
+    assert again.body is None
+    again.commit(stage)
+    again.prove(200.0)
+    again.prove(200.0 + PROVEN_S)
+    machine.arrive()
+
+    machine.store = MemoryStore()
+    with pytest.raises(StateMissing):
+        machine.claim()

@@ -56,6 +56,17 @@ class Results:
     parts: dict[str, str] = field(default_factory=dict)
 
 
+def repeated(deployment: Deployment, truth: Truth) -> int:
+    """How many records the topics have twice; ``truth.records`` is corrected by them. AssertionError when Kafka has lost some."""
+    ends = deployment.ends()
+    more = {(half, p): n - truth.records[half].get(p, 0) for (half, p), n in ends.items()}
+    lost = {where: -n for where, n in more.items() if n < 0}
+    assert not lost, f"the topics hold fewer records than were produced and acknowledged: {lost}"
+    for (half, p), n in ends.items():
+        truth.records[half][p] = n
+    return sum(more.values())
+
+
 def wait_until_done(deployment: Deployment, truth: Truth, timeout_s: float = 120.0) -> None:
     """Return when every record is committed and every decision is made and published. NotInTime after the time."""
     store, config = RedisStore(deployment.redis.url), deployment.config

@@ -92,9 +92,13 @@ class Watch:
                 found.setdefault(owner, set()).add(partition)
         return found
 
+    def sequences(self) -> dict[int, int]:
+        """The commit sequence of each task."""
+        return {p: self.now(p).sequence for p in self.history}
+
     def commits(self) -> int:
         """All commits of all tasks so far."""
-        return sum(self.now(p).sequence for p in self.history)
+        return sum(self.sequences().values())
 
     def first_commit(self, partition: int, after: float, not_by: str = "") -> float | None:
         """When the first commit after a time was seen, of anybody but one owner; None: none yet."""

@@ -348,7 +348,10 @@ def test_what_driftline_never_wrote_to_redis_is_a_typed_error(
 ) -> None:
     with redis.from_url(redis_url) as client:
         client.hset(f"driftline:{key}", mapping=fields)
-    with contextlib.closing(RedisStore(redis_url)) as store, pytest.raises(StateCorrupt, match=r"no number|no pair|no position"):
+    with (
+        contextlib.closing(RedisStore(redis_url)) as store,
+        pytest.raises(StateCorrupt, match=r"no number|no pair|no position"),
+    ):
         ask(store)
 
 

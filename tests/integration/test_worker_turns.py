@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.errors import AheadOfLogEnd, BehindLogStart, ConnectionProblem, StoreRestarted
+from schemas.errors import AheadOfLogEnd, BehindLogStart, ConnectionProblem, PartitionCountChanged, StoreRestarted
 from schemas.journal import ClockEntry
 from streams import worker as module
 from streams.edges.kafka_log import KafkaLog
@@ -125,10 +125,16 @@ def ids() -> dict[str, str]:
 
 
 @pytest.fixture
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: dict[str, str]) -> Worker:
+def counts() -> Counter[str]:
+    """How many partitions the topics have."""
+    return Counter()
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: dict[str, str], counts: Counter[str]) -> Worker:
     """A worker that has all partitions of the story's predictions and labels; it never sleeps."""
     config = story.config(tmp_path).model_copy(update={"feature_sets": {}, "commit_interval": 1})
-    counts = Counter[str](dict.fromkeys(("predictions", "labels", config.topics.journal), story.PARTITIONS))
+    counts.update(dict.fromkeys(("predictions", "labels", config.topics.journal), story.PARTITIONS))
     outside = {
         "RedisStore": lambda _: Store(),
         "KafkaPublisher": lambda *_: Publisher(),
@@ -270,13 +276,33 @@ def test_a_topic_that_was_made_anew_ends_the_worker_at_its_next_look(
     worker: Worker, ids: dict[str, str], topic: str
 ) -> None:
     name = worker.config.topics.model_dump()[topic]
-    ids[name] = "second"
-    worker._next_topics = 0.0  # noqa: SLF001  # else it looks in half a minute
-    if topic == "predictions":  # no cluster had told an id before: it is pinned now
+    for told in ({}, {name: "first"}, {}, {name: "first"}):  # a cluster that elects its controller tells no ids
+        ids.clear()
+        ids.update(told)
+        worker._next_topics = 0.0  # noqa: SLF001  # else it looks in half a minute
         play(worker, 1)
-        ids[name] = "third"
-        worker._next_topics = 0.0  # noqa: SLF001  # as above
-    with pytest.raises(AheadOfLogEnd, match=f"topic {name}.* was made anew"):
+    ids[name] = "second"
+    worker._next_topics = 0.0  # noqa: SLF001  # as above
+    with pytest.raises(AheadOfLogEnd, match=f"topic {name} was made anew"):
+        play(worker, 1)
+
+
+def test_a_journal_with_other_partitions_ends_the_worker(worker: Worker, counts: Counter[str]) -> None:
+    counts[worker.config.topics.journal] += 1
+    worker._next_topics = 0.0  # noqa: SLF001  # else it looks in half a minute
+    with pytest.raises(PartitionCountChanged, match="the journal, has"):
+        play(worker, 1)
+
+
+def test_entries_that_wait_for_records_which_no_topic_has_end_the_worker(worker: Worker) -> None:
+    play(worker, 2)
+    owned = worker.host.tasks["predictions", 0]
+    end = log_of(worker).ends["predictions", 0]
+    for offset in (end, end + 1):
+        owned.shard.note(ClockEntry(topic="predictions", time_ms=1, offsets={"predictions": offset, "labels": 0}))
+    owned.shard.write()
+    worker._distrust()  # noqa: SLF001  # as after a restart of Redis
+    with pytest.raises(AheadOfLogEnd, match=f"speaks of offset {end + 1}, the topic ends at {end}"):
         play(worker, 1)
 
 

@@ -256,6 +256,7 @@ class ToyHost:
             self.machine.connection.progress(names)  # so a restart is noticed also by those who have nothing to say
         for name in names:
             owned = self.owned[name]
+            owned.shard.prove(self.world.now)
             if isinstance(owned.toy, ToyTask):
                 self.work(owned, owned.toy)
             else:

@@ -14,7 +14,7 @@ from schemas.journal import Claim, ClockEntry, Entries
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_store import MemoryStore
 from streams.engine import fence
-from streams.engine.shard import Shard, claim
+from streams.engine.shard import PROVEN_S, Shard, claim
 from streams.engine.store import Verdict
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class ToldJournal(MemoryJournal):
 
     def write(self, record: Record, done: Callable[[int], None]) -> None:
         """Write, and tell."""
-        text = "claim again: now there is state" if isinstance(record, Claim) else "clock entry"
+        text = "claim again: there is state for good" if isinstance(record, Claim) else "clock entry"
         self._tell(record, len(self.records), text)
         super().write(record, done)
 
@@ -138,6 +138,8 @@ def play() -> tuple[Story, list[Record]]:
 
     first = take("A")
     first.commit(stage)
+    first.prove(0.0)
+    first.prove(PROVEN_S)
     store.sync()
     clock(first)
     story.say(A, A, "is frozen", MARK)
