@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from streams.engine.journal import Journal
     from streams.engine.store import Store
 
-PROVEN_S = 10.0
+PROVEN_S = 5.0
 """After its first commit a shard has state for good: Redis with ``appendfsync everysec`` loses two seconds at most."""
 RECORD_BYTES = 500_000
 """A record of the journal is full beyond this: with its last entry (a command, 64 KiB) it stays below Kafka's 1 MB."""

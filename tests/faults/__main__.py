@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -51,7 +53,6 @@ def play_beside(chosen: list[Cell], given: argparse.Namespace) -> Iterator[Outco
 
     The longest come first, so that nobody waits for them in the end.
     """
-    compile_first(given)
     kinds: dict[str, list[Cell]] = {}
     for cell in chosen:
         kinds.setdefault(cell.name.partition(".")[0], []).append(cell)
@@ -62,7 +63,7 @@ def play_beside(chosen: list[Cell], given: argparse.Namespace) -> Iterator[Outco
 
 
 def compile_first(given: argparse.Namespace) -> None:
-    """Let one worker read in peace: in a fresh clone it compiles what the workers of all lanes would compile side by side."""
+    """Let one worker read in peace: in a fresh clone it compiles what all others would compile side by side."""
     with Stage(keep=given.keep, verify="none", fresh=given.fresh) as stage, stage.deployment() as deployment:
         deployment.start("first")
         results.wait_until_done(deployment, deployment.load(Spec()).wait(), COMPILED_S)
@@ -73,6 +74,7 @@ def _lane(cells_of_kind: list[Cell], given: argparse.Namespace) -> list[Outcome]
     with tempfile.TemporaryDirectory() as folder:
         result, log = Path(folder) / "outcomes.json", Path(folder) / "log"
         options = [
+            "--lane",
             "--verify",
             given.verify,
             "--json",
@@ -82,7 +84,9 @@ def _lane(cells_of_kind: list[Cell], given: argparse.Namespace) -> list[Outcome]
         options += [flag for flag, on in (("--keep", given.keep), ("--fresh", given.fresh)) if on]
         names = [cell.name for cell in cells_of_kind]
         process = GuardedProcess([sys.executable, "-m", "tests.faults", "--cells", *names, *options], log)
-        process.wait(LANE_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # what it has played until then stands in its file
+            process.wait(LANE_S)
+        process.kill()
         found = orjson.loads(result.read_bytes())["outcomes"] if result.exists() else []
         played = {outcome["name"]: Outcome(**outcome) for outcome in found}
         why = f"the process of these cells ended: {log.read_text()[-2_000:]}"
@@ -108,6 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--soak", type=float, metavar="SECONDS", help="play mixed faults for so long, too (the cell `soak`)"
     )
     parser.add_argument("--lanes", type=int, default=1, help="play so many kinds of cells at a time (default: 1)")
+    parser.add_argument("--lane", action="store_true", help=argparse.SUPPRESS)  # a process of ``--lanes``
     parser.add_argument("--list", action="store_true", help="say which cells there are")
     parser.add_argument("--keep", action="store_true", help="leave the logs of cells that do not pass")
     parser.add_argument("--json", type=Path, help="write outcomes and figures there, after every cell")
@@ -131,6 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         sys.stderr.write("there is no such cell\n")
         return 2
+    if not given.short and not given.lane:
+        compile_first(given)
     run = report.Run(sys.argv[1:] if arguments is None else arguments)
     for outcome in play_beside(chosen, given) if given.lanes > 1 else play(chosen, given):
         sys.stdout.write(f"{outcome.name}\n{report.line(outcome)}")

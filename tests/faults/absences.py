@@ -118,6 +118,22 @@ def kafka_back(stage: Stage, deployment: Deployment, since: float, series: str =
     stage.sample(series, took)
 
 
+def proven(deployment: Deployment) -> None:
+    """Return when the journal knows that every shard has had state (``Shard.prove``): from then on it is missed."""
+    import redis  # noqa: PLC0415  # beside its only use, as below
+
+    def known() -> bool:
+        said = (orjson.loads(value) for value, _ in results.read_topics(deployment, ("journal",))["journal"])
+        told = {record["shard"] for record in said if record.get("sequence")}
+        with redis.from_url(deployment.redis.url) as client:
+            heads = {
+                key.removeprefix("driftline:").removesuffix(":head") for key in redis_faults.keys(client, "*:head")
+            }
+        return bool(heads) and heads <= told
+
+    deployment.wait_for(known, "the journal to know that there is state")
+
+
 def settle(stage: Stage, deployment: Deployment, load: Load) -> Truth:
     """Everything is right in the end, and came back in time: what is wrong is told before what is late."""
     truth = stage.settle(deployment, load)

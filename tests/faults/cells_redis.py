@@ -10,7 +10,7 @@ from typing import Any, Final
 import redis
 
 from streams.worker import TOPICS_EVERY_S
-from tests.faults import kafka_faults, redis_faults, results
+from tests.faults import redis_faults, results
 from tests.faults.absences import (
     NOTICED_S,
     REDIS,
@@ -19,12 +19,13 @@ from tests.faults.absences import (
     no_fresh_start,
     not_ready,
     nothing_wrong,
+    proven,
     redis_back,
     settle,
     stopped,
 )
 from tests.faults.cell import Cell, Inconclusive, Stage
-from tests.faults.deployment import INPUTS, Deployment, NotInTime
+from tests.faults.deployment import Deployment, NotInTime
 from tests.faults.load import Load
 from tests.faults.processes import WorkerProcess
 from tests.faults.scene import steady, working
@@ -115,13 +116,13 @@ def loading(stage: Stage) -> None:
 # -- it lives and refuses ---------------------------------------------------------------------------------------------
 
 
-def refusing(fault: Callable[[Any], Any], reason: str, seconds: float = 6.0) -> Callable[[Stage], None]:
-    """Every write is refused for a while."""
+def refusing(fault: Callable[[Any], Any], reason: str, said: str, seconds: float = 6.0) -> Callable[[Stage], None]:
+    """Every write is refused for a while. ``said``: what the client says instead of the reason in a pipeline."""
 
     def play(stage: Stage) -> None:
         with working(stage, 20) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
             with stage.fault(d, watch, reason), contextlib.ExitStack() as stack:
-                with away(stage, started, [reason], seconds):
+                with away(stage, started, [reason, said], seconds):
                     stack.enter_context(fault(client))
                 stack.close()
                 since = time.monotonic()
@@ -181,16 +182,10 @@ def refused_or_right(stage: Stage, d: Deployment, load: Load, started: list[Work
     stage.count("events", truth.total)
 
 
-def remembered(d: Deployment) -> None:
-    """Return when Kafka knows how far the group has read each input partition."""
-    places = {(d.topics[half], p) for half in INPUTS for p in range(d.partitions)}
-    d.wait_for(lambda: places <= kafka_faults.told(d.bootstrap, d.config.group).keys(), "offsets to be told to Kafka")
-
-
 def flushed(stage: Stage) -> None:
     """FLUSHALL while the worker works: it ends and says so, and nobody begins anew."""
-    with working(stage, 15) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
-        remembered(d)
+    with working(stage, 30) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
+        proven(d)
         with stage.fault(d, watch, "FLUSHALL"):
             client.flushall()
             stage.note(stopped(started[0], STATE).splitlines()[-1])
@@ -203,8 +198,8 @@ def flushed(stage: Stage) -> None:
 
 def flushed_while_down(stage: Stage) -> None:
     """FLUSHALL between two lives of a worker."""
-    with working(stage, 15) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
-        remembered(d)
+    with working(stage, 30) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
+        proven(d)
         with stage.fault(d, watch, "FLUSHALL"):
             started[0].kill()
             client.flushall()
@@ -273,9 +268,10 @@ UNMISSED: Final = frozenset({"*.predictions:starts", "*.predictions:pins"})
 
 def lost_keys(stage: Stage) -> None:
     """One key of every kind is gone between two lives of a worker: refused; ``UNMISSED`` ones may be of no consequence at all."""
-    with working(stage, 20) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
+    with working(stage, 35) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
         d.wait_for(lambda: all(redis_faults.keys(client, pattern) for pattern in LOSSES), "keys of every kind")
         d.wait_for(lambda: redis_faults.begun(client), "every shard to have state")
+        proven(d)
         with stage.fault(d, watch, "lost keys"):
             started[0].kill()
             kept = {key: client.dump(key) for key in client.scan_iter()}
@@ -312,9 +308,10 @@ def evicting(stage: Stage) -> None:
 
 
 def evicted(stage: Stage) -> None:
-    """Keys are evicted under a running worker: it must say so, sooner or later, or have everything right."""
-    with working(stage, 20) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
+    """Keys are evicted under a running worker: it must say so, sooner or later."""
+    with working(stage, 35) as (d, watch, load, started), redis.from_url(d.redis.url) as client:
         d.wait_for(lambda: redis_faults.keys(client, "{task:*:cell:features:*"), "closed panes", 30)
+        proven(d)
         with stage.fault(d, watch, "eviction"), redis_faults.evicting(client):
             before = client.dbsize()
             used = client.info("memory")["used_memory"]
@@ -342,11 +339,11 @@ CELLS = [
     ),
     Cell("redis.first-second", "Redis loses the very first commits of all", first_second),
     Cell("redis.loading", "Redis comes back and answers LOADING for seconds", loading),
-    Cell("redis.full", "Redis refuses every write for want of memory", refusing(redis_faults.full, "OOM")),
+    Cell("redis.full", "Redis refuses every write for want of memory", refusing(redis_faults.full, "OOM", "maxmemory")),
     Cell(
         "redis.read-only",
         "Redis is a replica whose master is away: READONLY",
-        refusing(redis_faults.read_only, "READONLY"),
+        refusing(redis_faults.read_only, "READONLY", "read only replica"),
     ),
     Cell("redis.busy", "another client's script blocks Redis for 8 s", busy),
     Cell("redis.frozen", "Redis stands still for 30 s", frozen),

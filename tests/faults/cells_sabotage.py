@@ -20,6 +20,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 
 from tests.faults import results, verifier
+from tests.faults.absences import proven
 from tests.faults.cell import Cell, Inconclusive, Stage
 from tests.faults.deployment import INPUTS, Deployment, NotInTime
 from tests.faults.load import MODELS, Load, Spec
@@ -249,6 +250,7 @@ def state_gone(stage: Stage, patches: str) -> None:
     with stage.deployment(static=True) as d, Watch(d) as watch:
         one, load = at_work(d, patches)
         moment(d, lambda: watch.commits() >= 20, "commits")
+        proven(d)
         one.kill()
         unread(stage, d, load)
         with redis.Redis(port=d.redis.port) as client:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 import orjson
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -81,13 +81,6 @@ def grow(bootstrap: str, topic: str, partitions: int) -> None:
     """Give a topic more partitions."""
     client = admin(bootstrap)
     client.create_partitions([NewPartitions(topic, partitions)])[topic].result(timeout=_ANSWER_S)
-
-
-def told(bootstrap: str, group: str) -> dict[tuple[str, int], int]:
-    """The offsets that a group has told Kafka, by topic and partition."""
-    client = admin(bootstrap)
-    asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(timeout=_ANSWER_S)
-    return {(p.topic, p.partition): p.offset for p in asked.topic_partitions}
 
 
 def rubbish(count: int, seed: int = 11) -> list[bytes | None]:

@@ -7,7 +7,6 @@ import time
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from streams.edges.kafka_log import KafkaLog, partition_counts
 from tests.conftest import TopicMaker
 from tests.faults import kafka_faults
 from tests.faults.proxy import Proxy
@@ -69,14 +68,6 @@ def test_who_comes_through_the_proxy_is_cut_off_with_it_and_who_does_not_is_not(
         proxy.cut()
         assert send(through, "t", [b"x"], timeout_ms=1_000) != [0]
         assert send(service.bootstrap, "t", [b"x"]) == [0]
-
-
-def test_what_a_group_has_told_is_read_back(kafka: KafkaService, topics: TopicMaker) -> None:
-    topic = topics("told", partitions=1)
-    log = KafkaLog({"bootstrap.servers": kafka.bootstrap}, f"{topic}-group", [topic], lambda _: {}, print, print)
-    assert partition_counts(kafka_faults.admin(kafka.bootstrap), [topic]) == {topic: 1}
-    log.close()
-    assert kafka_faults.told(kafka.bootstrap, f"{topic}-group") == {}
 
 
 def test_rubbish_is_of_many_kinds_and_the_same_for_one_seed() -> None:

@@ -26,8 +26,3 @@ def test_the_cell_passes(stage: Stage, cell: Cell) -> None:
     outcome = stage.play(cell)
     said = "\n".join([*outcome.evidence, outcome.why])
     assert outcome.verdict == "pass", f"{outcome.verdict}: {said}"
-
-
-def test_the_short_tier_survives_ten_kills_over_three_hundred_thousand_records() -> None:
-    names = {cell.name for cell in SHORT}
-    assert "worker.kills" in names, "its outcome is inconclusive with fewer than eleven of its twelve kills"

@@ -117,7 +117,8 @@ class Watcher:
             if ".alert." in event["type"]:
                 published[event["data"]["model"]] += 1
         for name, head in heads.items():
-            decided = 0 if head is None else sum(head.transitions.values()) - len(head.outbox)
+            waiting = 0 if head is None else list(head.outbox.values()).count(self.config.topics.alerts)
+            decided = 0 if head is None else sum(head.transitions.values()) - waiting
             if published[name] < decided:
                 self._say(
                     f"{name}: {decided} alert events were decided and do not wait, {published[name]} are published"

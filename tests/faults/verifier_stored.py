@@ -51,7 +51,8 @@ class EvaluatorHead:
     sequence: int
     cursors: tuple[int, ...]
     transitions: dict[str, int]
-    outbox: list[str]
+    outbox: dict[str, str]
+    """The topics of the events that wait, by id."""
     """Ids of the events that Kafka has not acknowledged, as far as the state knows."""
 
 
@@ -110,7 +111,10 @@ class Stored:
             int(sequence),
             tuple(cursors),
             {k: n for k, n in head.get("alerts", {}).items() if n},
-            [_open(data, f"{key} outbox")["event_id"] for data in self._ask("HVALS", f"{key}:outbox")],
+            {
+                e["event_id"]: e["topic"]
+                for e in (_open(d, f"{key} outbox") for d in self._ask("HVALS", f"{key}:outbox"))
+            },
         )
 
     def windows(self, kind: str, model: str) -> dict[Key, dict[str, Any]]:

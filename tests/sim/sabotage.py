@@ -15,7 +15,7 @@ from schemas.errors import ConnectionProblem
 from schemas.journal import Claim, Entries
 from streams.edges.memory_store import MemoryStore
 from streams.engine import fence
-from streams.engine.fence import Pending, Position, Reading
+from streams.engine.fence import Position, Reading
 from streams.engine.shard import Shard
 from tests.sim import toy
 from tests.sim.consumer import SimLog
@@ -45,11 +45,11 @@ def no_token_check() -> AbstractContextManager[Any]:
 
 
 def no_sequence_check() -> AbstractContextManager[Any]:
-    """A commit is taken whatever came before it; nor is one's own recognised."""
+    """A commit is taken whatever came before it."""
 
     def commit(self: MemoryStore, commit: Commit) -> Verdict:
         mine = self._shard(commit.shard)
-        mine.sequence, mine.commit = commit.sequence, ""
+        mine.sequence = commit.sequence
         return _commit(self, commit)
 
     return patch.object(MemoryStore, "commit", commit)
@@ -62,16 +62,13 @@ def tokens_used_again() -> AbstractContextManager[Any]:
 
 def claim_epochs_ignored() -> AbstractContextManager[Any]:
     """Every entry counts, whoever wrote it and whenever."""
+    whole = fence.read
 
     def read(records: Iterable[tuple[int, Record]], since: Position) -> Reading:
-        reading, part = Reading(since.epoch), since.part
-        for offset, record in records:
-            if isinstance(record, Claim):
-                reading.last = record.token
-            elif isinstance(record, Entries):
-                reading.pending.append(Pending(Position(offset, reading.epoch), record.entries[part:]))
-                part = 0
-        return reading
+        found = list(records)
+        highest = since.epoch + sum(isinstance(r, Claim) for _, r in found)
+        heeded = [(o, msgspec.structs.replace(r, epoch=highest) if isinstance(r, Entries) else r) for o, r in found]
+        return whole(heeded, since)
 
     return patch.object(fence, "read", read)
 
@@ -100,6 +97,11 @@ def repeats_count_twice() -> AbstractContextManager[Any]:
         return read(found, since)
 
     return patch.object(fence, "read", renumbered)
+
+
+def repeats_not_passed() -> AbstractContextManager[Any]:
+    """Whoever has obeyed a record stands behind its first copy only."""
+    return patch.object(fence, "replace", lambda pending, position: pending)  # noqa: ARG005  # as dataclasses.replace
 
 
 def journal_not_awaited() -> AbstractContextManager[Any]:
@@ -236,6 +238,7 @@ ALL: dict[Sabotage, dict[str, Any]] = {
     claim_epochs_ignored: {},
     epochs_counted_in_the_store: {"rewind": 0.08, "impatience": 0.3, "arrival": 0.1, "most": 12},
     repeats_count_twice: {"resend": 0.3},
+    repeats_not_passed: {"resend": 0.3, "rewind": 0.05, "crash": 0.0, "command": 0.0},
     journal_not_awaited: {},
     journal_not_read: {},
     part_of_a_record_forgotten: ONE_GOES_BACK,
@@ -250,3 +253,9 @@ ALL: dict[Sabotage, dict[str, Any]] = {
     assign_not_repeated: {"assign": 0.3},
 }
 """Each with what has to happen more often than usual for it to show soon."""
+BY_NAME = {taken_out.__name__: taken_out for taken_out in ALL}
+
+
+def hazards(name: str) -> dict[str, Any]:
+    """The hazards with which a protection is missed; none for a seed that is kept for no protection."""
+    return ALL[BY_NAME[name]] if name else {}

@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from tests.sim import protocol
-from tests.sim.seeds import failed, seeds
+from tests.sim import protocol, sabotage
+from tests.sim.seeds import kept, seeds
 
 SEEDS = 10_000
 MET: Counter[str] = Counter()
@@ -34,9 +34,9 @@ ALWAYS = {
 """What must have happened hundreds of times, or the simulation has gone blind."""
 
 
-@pytest.mark.parametrize("seed", failed("protocol"))
-def test_a_history_of_the_protocol_that_failed_once_comes_to_what_its_logs_come_to(seed: int) -> None:
-    protocol.run(seed)
+@pytest.mark.parametrize(("seed", "taken_out"), kept("protocol"))
+def test_a_history_that_fails_without_a_protection_comes_to_what_its_logs_come_to(seed: int, taken_out: str) -> None:
+    protocol.run(seed, **sabotage.hazards(taken_out))
 
 
 @pytest.mark.parametrize("part", range(10))

@@ -54,6 +54,10 @@ class Hazards:
     trouble: int = 150
 
 
+class RestlessError(Exception):
+    """The machines did not come to rest in time: of a protection that was taken out this proves nothing."""
+
+
 class Program(Protocol):
     """What a machine runs. ``busy``: it is within a turn of its loop."""
 
@@ -318,7 +322,7 @@ class World:
 
     def _all_rest(self) -> bool:
         if self.turns > self.hazards.trouble + PATIENCE:
-            raise AssertionError(f"the machines did not come to rest: {self.met}")
+            raise RestlessError(f"the machines did not come to rest: {self.met}")
         return all(m.program is not None and m.program.rests() and m.producer.idle for m in self.machines)
 
     def _next(self) -> Fiber | None:
