@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from schemas.journal import SkipEntry
+
 if TYPE_CHECKING:
     from streams.engine.evaluator import Evaluator
     from streams.engine.records import RecordBatch
@@ -44,6 +46,11 @@ class OwnedTask:
         for batch in self.held:
             sizes[batch.topic] += len(batch)
         return {(topic, self.partition) for topic, size in sizes.items() if size > most}
+
+    def reads_from(self, topic: str) -> int:
+        """The first offset to read: where the task stands, or where a skip that it is still to obey goes back to."""
+        entries = [e for p in self.shard.pending for e in p.entries if isinstance(e, SkipEntry) and e.topic == topic]
+        return max(min([self.task.offsets[topic], *(e.offset for e in entries)]), self.begins.get(topic, 0))
 
     def note_committed(self, now: float) -> None:
         """What the task counts now is what its shard holds."""

@@ -22,7 +22,7 @@ from schemas.errors import (
     StateCorrupt,
 )
 from schemas.identifiers import model_tag, task_tag
-from schemas.journal import Entries, Rebuild, SkipEntry
+from schemas.journal import Claim, Entries, Rebuild, SkipEntry
 from streams.engine import fence, snapshot
 from streams.engine.fence import offsets_of
 from streams.engine.shard import claim
@@ -115,13 +115,16 @@ class Range:
 class RebuildPlan:
     """What a rebuild will do. ``shards``: by name, how many entries of the journal will be lived through again.
 
-    ``anew`` says why the journal cannot be obeyed, empty where it can: it speaks of records that no topic has any more.
+    ``anew`` says why the journal cannot be obeyed, empty where it can: it speaks of records that no topic has any more. ``showing``:
+    the shards that show it. ``epochs``: of the last claim of each shard that counts.
     """
 
     shards: dict[str, int]
     ranges: tuple[Range, ...]
     journal: tuple[Range, ...]
     anew: str
+    epochs: dict[str, int]
+    showing: frozenset[str]
 
     @property
     def gone(self) -> tuple[Range, ...]:
@@ -144,27 +147,29 @@ def plan_rebuild(config: Config, store: Store, topics: Topics, written: Iterable
         by_shard.setdefault(record.shard, []).append((offset, record))
     readings = {name: fence.read(records) for name, records in by_shard.items()}
     names = {name for b in _beginnings(config) for name in (*store.shards(b), *readings) if name.startswith(b)}
-    ranges, anew = [], ""
+    ranges, anew, showing = [], "", set[str]()
     for group, inputs, models in _groups(config):
-        counts = topics.counts(inputs)
+        counts, ids = topics.counts(inputs), topics.ids(inputs)
         state_group = f"{config.group}.{group}"
-        ids = topics.ids(inputs)
         for topic in inputs:
             if topic in ids and store.pin(state_group, f"topic {topic}", ids[topic]) != ids[topic]:
-                anew = anew or f"{topic} was made anew since"
+                anew = anew or f"it speaks of another topic {topic}, which was made anew"
             found = [Range(topic, p, *topics.bounds(topic, p)) for p in range(counts[topic])]
             ranges += found
             for r in found:
                 reading = readings.get(task_tag(state_group, r.partition))
                 named = max((e.get(topic, 0) for e in _named(reading)), default=0)
                 if named > r.ends:
+                    showing.add(task_tag(state_group, r.partition))
                     anew = anew or f"it speaks of offset {named} of {topic}/{r.partition}, which ends at {r.ends}"
         names |= {task_tag(state_group, p) for p in range(counts[inputs[0]])}
         names |= {model_tag(config.group, model) for model in models}
     log = config.topics.journal
     journal = tuple(Range(log, p, *topics.bounds(log, p)) for p in range(topics.counts([log])[log]))
     obeyed = {} if anew else {n: sum(len(p.entries) for p in r.pending) for n, r in readings.items()}
-    return RebuildPlan({name: obeyed.get(name, 0) for name in sorted(names)}, tuple(ranges), journal, anew)
+    epochs = {name: readings[name].epoch if name in readings else 0 for name in names}
+    told = {name: obeyed.get(name, 0) for name in sorted(names)}
+    return RebuildPlan(told, tuple(ranges), journal, anew, epochs, frozenset(showing))
 
 
 def rebuild(config: Config, store: Store, topics: Topics, journal: Journal, plan: RebuildPlan) -> int:
@@ -176,12 +181,19 @@ def rebuild(config: Config, store: Store, topics: Topics, journal: Journal, plan
     """
     erased = sum(store.erase(beginning) for beginning in _beginnings(config))
     for group in (PREDICTIONS, FEATURE_EVENTS):
-        store.unpin(f"{config.group}.{group}")
         store.forget_starts(f"{config.group}.{group}")
     topics.forget(config.group)
-    for name in plan.shards:
-        journal.write(Rebuild(shard=name, anew=bool(plan.anew)), lambda _: None)
-    _settle(journal)
+    # Those that show that the topics are others come last: were it broken off, the next plan would not see it.
+    for names in (plan.shards.keys() - plan.showing, plan.showing):
+        for name in sorted(names):
+            # A claim of ours first: what an owner has under way must not count behind the rebuild.
+            journal.write(
+                Claim(shard=name, token=uuid.uuid4().hex, epoch=plan.epochs[name] + 1, sequence=0), lambda _: None
+            )
+            journal.write(Rebuild(shard=name, anew=bool(plan.anew)), lambda _: None)
+        _settle(journal)
+    for group in (PREDICTIONS, FEATURE_EVENTS):
+        store.unpin(f"{config.group}.{group}")
     return erased
 
 

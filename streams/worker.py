@@ -224,7 +224,7 @@ class Worker:
         for topic, offset in owned.task.offsets.items():
             owned.behind[topic] = self._ends[topic, partition] = self.log.verify(topic, partition, offset)
             self._last_record[topic, partition] = now
-        return {(topic, partition): offset for topic, offset in owned.task.offsets.items()}
+        return {(topic, partition): owned.reads_from(topic) for topic in owned.task.topics}
 
     def _distrust(self) -> None:
         """Everything is claimed again before anything else happens."""

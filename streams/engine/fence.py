@@ -57,12 +57,14 @@ class Reading:
     """What a stretch of the journal means for one shard.
 
     ``epoch`` is that of the last claim that counts, ``last`` the token of the last claim if that one does; ``begun`` says that the
-    shard has had state since it was last rebuilt (known only when the stretch begins at the beginning).
+    shard has had state since it was last rebuilt (known only when the stretch begins at the beginning). ``anew`` is the position of
+    the last rebuild in the stretch that voids what stands before it.
     """
 
     epoch: int
     last: str = ""
     begun: bool = False
+    anew: Position | None = None
     pending: list[Pending] = field(default_factory=list)
 
 
@@ -77,7 +79,8 @@ def read(records: Iterable[tuple[int, Record]], since: Position = Position()) ->
                 counts = record.epoch > reading.epoch
                 reading.epoch = max(reading.epoch, record.epoch)
                 reading.last = record.token if counts else ""
-                reading.begun |= record.sequence > 0
+                # Not one of an owner before the last rebuild that comes late.
+                reading.begun |= record.sequence > 0 and record.epoch >= reading.epoch
             case Entries() if record.epoch >= reading.epoch:
                 number = numbers.get(record.token, -1)
                 if record.number > number:
@@ -93,6 +96,7 @@ def read(records: Iterable[tuple[int, Record]], since: Position = Position()) ->
                 reading.begun = False
                 if record.anew:
                     reading.pending.clear()
+                    reading.anew = Position(offset, reading.epoch)
                     part = 0
     return reading
 

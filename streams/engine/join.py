@@ -301,6 +301,7 @@ class Join:
         # A model that has not been seen here may still begin with predictions as old as these labels; but it will not join
         # those behind its floor, which will be no lower than it would be now.
         needed = np.where(started, ripe - self.longest, NEVER)
+        needed[seen] = np.maximum(needed[seen], self.floor[seen])  # one that has begun joins none behind its floor
         if furthest != NEVER:
             needed[~seen] = np.maximum(needed[~seen], furthest - self.reach)
         moved |= self._set_limit("l", ANY, int(needed.min()))

@@ -73,10 +73,14 @@ class Shard:
     def take_over(self, reading: fence.Reading, offset: int) -> None:
         """Our claim counts, at this offset: what stands before it is to be obeyed.
 
-        Raises StateMissing when the journal knows of state that the store does not have.
+        Raises StateMissing when the journal knows of state that the store does not have, or has voided the one that it has.
         """
         if self.body is None and reading.begun:
             raise StateMissing(f"{self.name}: the journal knows of commits, and the store has no state", RESTORE)
+        if reading.anew is not None:
+            if self.body is not None:
+                raise StateMissing(f"{self.name}: the store went back to before the last rebuild", RESTORE)
+            self.position = reading.anew  # of which the epoch is known: a commit before all is obeyed must say it
         self.pending.extend(reading.pending)
         self._claimed = Position(offset, self.epoch)
         if not self.pending:

@@ -92,8 +92,8 @@ class Intake:
             if owned.shard.next_entry is not None:
                 entry = owned.shard.next_entry
                 end = first + int(np.searchsorted(offsets, _stop(entry, batch.topic)))
-                if max(begin, end) < last:
-                    held.append((owned, batch.part(max(begin, end), last)))
+                if end < last:
+                    held.append((owned, batch.part(end, last)))
             if begin < end:
                 runs.append((owned, begin, end))
         if len(runs) == 1 and runs[0][1:] != (0, len(batch)):
@@ -120,7 +120,9 @@ class Intake:
                     if entry.model in task.plan.by_name:
                         task.start(entry.model, entry.event_time, entry.record_time)
                 case SkipEntry():
-                    task.offsets[entry.topic] = entry.offset
+                    # On empty state what retention took since is gone, too, and nobody could skip it.
+                    first = owned.begins.get(entry.topic, 0) if shard.body is None else 0
+                    task.offsets[entry.topic] = max(entry.offset, first)
             shard.obeyed()
             owned.dirty = True
             new += self._take_held(owned)

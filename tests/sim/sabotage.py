@@ -238,7 +238,7 @@ ALL: dict[Sabotage, dict[str, Any]] = {
     claim_epochs_ignored: {},
     epochs_counted_in_the_store: {"rewind": 0.08, "impatience": 0.3, "arrival": 0.1, "most": 12},
     repeats_count_twice: {"resend": 0.3},
-    repeats_not_passed: {"resend": 0.3, "rewind": 0.05, "crash": 0.0, "command": 0.0},
+    repeats_not_passed: {},
     journal_not_awaited: {},
     journal_not_read: {},
     part_of_a_record_forgotten: ONE_GOES_BACK,

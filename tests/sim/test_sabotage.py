@@ -12,6 +12,7 @@ from tests.sim.exhaustive import Bounds, every_history
 from tests.sim.find import goes_wrong
 from tests.sim.seeds import kept
 from tests.sim.test_exhaustive import SCRIPT
+from tests.sim.world import RestlessError
 
 UNDER_CONTROL = 50
 """Seeds that are played with changed hazards only: what they alone could make fail would fail in the first few."""
@@ -35,7 +36,8 @@ def test_what_is_made_to_happen_more_often_for_that_goes_well_with_every_protect
 
 
 def test_a_walk_through_every_history_misses_the_repetition_of_an_assignment_that_failed() -> None:
-    with sabotage.assign_not_repeated(), pytest.raises(AssertionError):
+    # Records that were skipped are waited for in vain; with the protection every one of these histories comes to rest.
+    with sabotage.assign_not_repeated(), pytest.raises((AssertionError, RestlessError)):
         deque(every_history(Bounds(restarts=1, assigns=1), SCRIPT), maxlen=0)
 
 
