@@ -22,7 +22,7 @@ from schemas.errors import (
     StateCorrupt,
 )
 from schemas.identifiers import model_tag, task_tag
-from schemas.journal import Claim, Entries, Rebuild, SkipEntry
+from schemas.journal import Entries, Rebuild, SkipEntry
 from streams.engine import fence, snapshot
 from streams.engine.fence import offsets_of
 from streams.engine.shard import claim
@@ -116,14 +116,13 @@ class RebuildPlan:
     """What a rebuild will do. ``shards``: by name, how many entries of the journal will be lived through again.
 
     ``anew`` says why the journal cannot be obeyed, empty where it can: it speaks of records that no topic has any more. ``showing``:
-    the shards that show it. ``epochs``: of the last claim of each shard that counts.
+    the shards that show it.
     """
 
     shards: dict[str, int]
     ranges: tuple[Range, ...]
     journal: tuple[Range, ...]
     anew: str
-    epochs: dict[str, int]
     showing: frozenset[str]
 
     @property
@@ -167,9 +166,8 @@ def plan_rebuild(config: Config, store: Store, topics: Topics, written: Iterable
     log = config.topics.journal
     journal = tuple(Range(log, p, *topics.bounds(log, p)) for p in range(topics.counts([log])[log]))
     obeyed = {} if anew else {n: sum(len(p.entries) for p in r.pending) for n, r in readings.items()}
-    epochs = {name: readings[name].epoch if name in readings else 0 for name in names}
     told = {name: obeyed.get(name, 0) for name in sorted(names)}
-    return RebuildPlan(told, tuple(ranges), journal, anew, epochs, frozenset(showing))
+    return RebuildPlan(told, tuple(ranges), journal, anew, frozenset(showing))
 
 
 def rebuild(config: Config, store: Store, topics: Topics, journal: Journal, plan: RebuildPlan) -> int:
@@ -186,10 +184,6 @@ def rebuild(config: Config, store: Store, topics: Topics, journal: Journal, plan
     # Those that show that the topics are others come last: were it broken off, the next plan would not see it.
     for names in (plan.shards.keys() - plan.showing, plan.showing):
         for name in sorted(names):
-            # A claim of ours first: what an owner has under way must not count behind the rebuild.
-            journal.write(
-                Claim(shard=name, token=uuid.uuid4().hex, epoch=plan.epochs[name] + 1, sequence=0), lambda _: None
-            )
             journal.write(Rebuild(shard=name, anew=bool(plan.anew)), lambda _: None)
         _settle(journal)
     for group in (PREDICTIONS, FEATURE_EVENTS):

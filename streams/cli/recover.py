@@ -126,7 +126,10 @@ def _skip(  # what the command was given
     elif plan.skips:
         _show_skip(plan)
     if not plan.skips and not plan.renew:
-        typer.echo("nothing to do: every topic still has what its state needs next", err=True)
+        typer.echo(
+            "nothing to do: every topic still has what its state needs next (state that is gone needs --rebuild)",
+            err=True,
+        )
         raise typer.Exit(1)
     _refuse(config, store, topics, sure=yes)
     with _writing(config) as journal:

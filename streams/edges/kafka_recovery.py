@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from schemas.errors import ConfigError
 from streams.edges.kafka_log import REQUEST_S, as_driftline_error, client_settings, partition_counts, without_group
 from streams.edges.kafka_topics import admin_client, topic_ids
 
@@ -40,12 +41,17 @@ class KafkaTopics:
         return low, high
 
     def members(self, group: str) -> int:
-        """How many consumers are in a group; 0 where the cluster does not tell."""
+        """How many consumers are in a group. Raises PermissionMissing, or ConfigError where the cluster cannot tell."""
         try:
             future: Any = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[group]
             return len(future.result().members)
-        except KafkaException:
-            return 0
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return 0
+            if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:  # noqa: SLF001  # the client's name
+                what = f"this Kafka cannot tell which workers are in the group {group!r}"
+                raise ConfigError(what, "the embedded Kafka lives as long as its worker: start that anew") from error
+            raise as_driftline_error(error.args[0]) from error
 
     def forget(self, group: str) -> bool:
         """Delete the offsets that a group once told Kafka; False where Kafka does not."""

@@ -146,7 +146,7 @@ class RedisStore:
             return call()
         except _Restarted as error:
             what = "Redis was restarted, and may have lost its last second"
-            raise StoreRestarted(what, "nothing: this worker claims its state again") from error
+            raise StoreRestarted(what, "nothing is to be done: this worker claims its state again") from error
         except redis.RedisError as error:
             if "WRONGTYPE" in str(error):  # waiting would not mend it
                 raise StateCorrupt(f"Redis holds something else under a key of driftline: {error}", RESTORE) from error

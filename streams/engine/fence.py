@@ -5,7 +5,7 @@
   yet, may still write, and nobody heeds it. A repeat of a number of the same token counts once.
 
 - A `SkipEntry` that goes back to an offset caps what stands before it there: nothing behind it existed, as the topic is now.
-- A `Rebuild` with `anew` voids every entry before it.
+- A `Rebuild` raises the epoch by one, and so voids what is under way; with `anew` it voids every entry before it, too.
 
 A worker claims with one epoch more than that of the last claim it knows to count, from the state that it found or from the log
 itself. So a claim counts only if its author knew of every claim that counts before it: of two that knew the same, the second
@@ -72,15 +72,16 @@ def read(records: Iterable[tuple[int, Record]], since: Position = Position()) ->
     """Read the records of one shard, as (offset, record) in order, that lie behind a position."""
     reading = Reading(since.epoch)
     numbers: dict[str, int] = {}
-    part = since.part
+    part, owner = since.part, ""
     for offset, record in records:
         match record:
             case Claim():
                 counts = record.epoch > reading.epoch
                 reading.epoch = max(reading.epoch, record.epoch)
                 reading.last = record.token if counts else ""
-                # Not one of an owner before the last rebuild that comes late.
-                reading.begun |= record.sequence > 0 and record.epoch >= reading.epoch
+                owner = record.token if counts else owner
+                # An owner says so later, too; but none of before the last rebuild whose record comes late.
+                reading.begun |= record.sequence > 0 and record.token == owner
             case Entries() if record.epoch >= reading.epoch:
                 number = numbers.get(record.token, -1)
                 if record.number > number:
@@ -93,7 +94,8 @@ def read(records: Iterable[tuple[int, Record]], since: Position = Position()) ->
                     # Whoever has obeyed it is behind its repeats, too, or would take the next of them for new.
                     reading.pending[-1] = replace(reading.pending[-1], position=Position(offset, reading.epoch))
             case Rebuild():
-                reading.begun = False
+                reading.begun, owner = False, ""
+                reading.epoch += 1  # what an owner has under way counts no more
                 if record.anew:
                     reading.pending.clear()
                     reading.anew = Position(offset, reading.epoch)

@@ -160,11 +160,11 @@ class Shard:
         self._doubtful = None
         if verdict is Verdict.LOST:
             raise OwnershipLost(
-                f"{self.name} belongs to another worker now", "nothing: this worker drops it and rejoins"
+                f"{self.name} belongs to another worker now", "nothing is to be done: this worker drops it and rejoins"
             )
         if verdict is Verdict.CONFLICT:
             what = f"{self.name}: the commit sequence moved while we owned it"
-            raise CommitConflict(what, "nothing: this worker loads the state again")
+            raise CommitConflict(what, "nothing is to be done: this worker loads the state again")
         self._sequence += 1
         self._last = commit.commit_id
         self._unsaved = False

@@ -28,7 +28,7 @@ def refuse_lost(store: Store, shards: Iterable[Shard]) -> None:
     for shard in shards:
         if store.peek(shard.name).token != shard.token:
             what = f"{shard.name} belongs to another worker now"
-            raise OwnershipLost(what, "nothing: this worker drops it and rejoins")
+            raise OwnershipLost(what, "nothing is to be done: this worker drops it and rejoins")
 
 
 H = TypeVar("H", OwnedTask, OwnedEvaluator)

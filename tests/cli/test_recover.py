@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import orjson
@@ -18,6 +20,7 @@ from schemas.journal import Claim, ClockEntry, Entries, Rebuild, Record, SkipEnt
 from schemas.outbox import payload
 from streams import logfile
 from streams.digest import digest
+from streams.edges.kafka_log import KafkaLog
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
@@ -29,6 +32,7 @@ from streams.recovery import at_work, plan_rebuild, plan_skip, rebuild, skip
 from streams.references import ReferenceBook, plans
 from streams.replay import Replay
 from streams.stored import read_state
+from streams.worker import Worker
 from tests.cli import story
 from tests.cli.conftest import Driftline
 
@@ -68,6 +72,11 @@ class Log:
         begins = self.begins.get((topic, partition), 0)
         return begins, max([begins, *ends])
 
+    def verify(self, topic: str, partition: int, offset: int) -> int:
+        """As a worker's log does."""
+        log: Any = self
+        return KafkaLog.verify(log, topic, partition, offset)
+
     def members(self, group: str) -> int:
         """As Kafka tells."""
         assert group == "driftline"
@@ -86,25 +95,25 @@ class Log:
 
 @dataclass
 class Deployment:
-    """A worker's surroundings in memory."""
+    """A worker's surroundings in memory; ``reads``: by topic and partition, the offset that its consumer reads next."""
 
     config: Config
     log: Log
     store: MemoryStore = field(default_factory=MemoryStore)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
+    reads: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def worker(self) -> Host:
-        """A host that owns everything, as a worker claims it; it has read nothing."""
+        """A host that owns everything, as a worker claims it and begins; it has read nothing."""
         self.refuse_other_topics()
         outside = (self.store, self.publisher, self.journal, ReferenceBook(self.config, self.store))
         host = Host(self.config, plans(self.config), {"predictions": PARTITIONS}, *outside, lambda: 0.0, lambda: "")
+        worker = Worker.__new__(Worker)  # of which only how it begins matters here
+        vars(worker).update(host=host, log=self.log, _ends={}, _last_record={})
         for partition in range(PARTITIONS):
             (owned,) = host.claim([("predictions", partition)])
-            host.begin_at(owned, {t: self.log.bounds(t, partition)[0] for t in owned.task.topics})
-            for topic, offset in owned.task.offsets.items():
-                begins, ends = self.log.bounds(topic, partition)
-                assert offset == 0 or begins <= offset <= ends, "the worker would refuse"
+            self.reads |= worker._begin(owned)  # noqa: SLF001
         return host
 
     def refuse_other_topics(self) -> None:
@@ -113,13 +122,15 @@ class Deployment:
             assert self.store.pin(GROUP, f"topic {topic}", found) == found, "the worker would refuse"
 
     def read(self, host: Host, until: int = 1 << 60, at_once: int = 100) -> None:
-        """Let the host read every partition up to an offset, in turns, and commit."""
+        """Let the host read every partition up to an offset, in turns and never back, and commit."""
         for first in range(0, min(until, 2_000), at_once):
+            end = min(first + at_once, until)
             for topic in ("predictions", "labels"):
                 for partition in range(PARTITIONS):
-                    some = [r for r in self.log.still(topic, partition) if first <= r[1] < min(first + at_once, until)]
-                    if some:
+                    at = self.reads[topic, partition]
+                    if some := [r for r in self.log.still(topic, partition) if at <= r[1] < end]:
                         host.take(batch_of(topic, some))
+                        self.reads[topic, partition] = some[-1][1] + 1
             self.settle(host)
 
     def settle(self, host: Host) -> None:
@@ -234,18 +245,38 @@ def test_a_rebuild_counts_everything_again_and_every_alert_gets_its_old_id(deplo
     assert deployment.log.forgotten == ["driftline"]
 
 
+class Away(MemoryJournal):
+    """Only the records of one shard reach the topic before Kafka goes away."""
+
+    def __init__(self, topic: list[Record], shard: str) -> None:
+        """``topic``: what the others read."""
+        super().__init__()
+        self.records, self.shard = topic, shard
+
+    def write(self, record: Record, done: Callable[[int], None]) -> None:
+        """As the protocol says."""
+        if record.shard == self.shard:
+            super().write(record, done)
+
+    def settled(self) -> bool:
+        """Never."""
+        raise ConfigError("Kafka went away", "")
+
+
+def break_off(deployment: Deployment, shard: str = "") -> None:
+    """Begin a rebuild, of whose records only those of one shard reach the journal."""
+    plan = plan_rebuild(deployment.config, deployment.store, deployment.log, deployment.written())
+    away = Away(deployment.journal.records, shard)
+    with pytest.raises(ConfigError):
+        rebuild(deployment.config, deployment.store, deployment.log, away, plan)
+
+
 def test_a_rebuild_that_was_broken_off_starts_nothing_on_empty_state(deployment: Deployment) -> None:
     host = deployment.worker()
     deployment.read(host, until=500)
     proven(host)
 
-    class Away(MemoryJournal):
-        def settled(self) -> bool:
-            raise ConfigError("Kafka went away", "")
-
-    plan = plan_rebuild(deployment.config, deployment.store, deployment.log, deployment.written())
-    with pytest.raises(ConfigError):
-        rebuild(deployment.config, deployment.store, deployment.log, Away(), plan)
+    break_off(deployment)
 
     with pytest.raises(StateMissing):
         deployment.worker()
@@ -310,6 +341,102 @@ def test_a_rebuild_on_topics_that_were_made_anew_does_not_obey_what_the_old_ones
 
     assert not any(owned.held or owned.shard.pending for owned in host.tasks.values())
     assert (total(host, "predictions"), total(host, "labels")) == (400, 400)
+
+
+def test_a_rebuild_after_a_skip_begins_where_the_topics_begin_by_now(deployment: Deployment) -> None:
+    deployment.read(deployment.worker(), until=600)
+    deployment.log.begins = {(t, p): 900 for t in ("predictions", "labels") for p in range(PARTITIONS)}
+    deployment.skip()
+    deployment.read(deployment.worker(), until=1_500)
+    deployment.log.begins = dict.fromkeys(deployment.log.begins, 1_200)
+    deployment.store = MemoryStore()
+
+    deployment.rebuild()
+    host = deployment.worker()
+    deployment.read(host)
+
+    assert (total(host, "predictions"), total(host, "labels")) == (2 * 800, 2 * 800)
+
+
+def cut_off(deployment: Deployment, partitions: int, most: int) -> None:
+    """The topics are other ones: so many of their partitions end before what the journal names."""
+    for topic, rows in deployment.log.rows.items():
+        deployment.log.rows[topic] = [r for r in rows if r[0] >= partitions or r[1] < most]
+
+
+def pending(host: Host) -> list[str]:
+    """The shards that have entries of the journal to obey."""
+    shards = [o.shard for o in host.tasks.values()] + [e.shard for e in host.evaluators.values()]
+    return [shard.name for shard in shards if shard.pending]
+
+
+@pytest.mark.parametrize("shard", [*(task_tag(GROUP, p) for p in range(PARTITIONS)), model_tag("driftline", "loans")])
+def test_a_rebuild_on_other_topics_that_was_broken_off_obeys_nothing_old_when_it_is_done_again(
+    deployment: Deployment, shard: str
+) -> None:
+    host = deployment.worker()
+    deployment.read(host)
+    silence(deployment, host)
+    cut_off(deployment, 1, 100)  # of the other partition nothing shows that it is another one
+    deployment.store = MemoryStore()
+
+    break_off(deployment, shard)
+    deployment.rebuild()
+
+    assert {r.anew for r in deployment.journal.records if isinstance(r, Rebuild)} == {True}
+    assert not pending(deployment.worker())
+
+
+def test_an_entry_that_comes_late_behind_a_rebuild_on_other_topics_is_not_obeyed(deployment: Deployment) -> None:
+    host = deployment.worker()
+    deployment.read(host, until=300)
+    silence(deployment, host)
+    stand = len(deployment.journal.records)
+    for partition in range(PARTITIONS):
+        assert host.silent("predictions", partition, "predictions", story.BEGIN + 200 * story.MINUTE)
+        host.tasks["predictions", partition].shard.write()
+    late = deployment.journal.records[stand:]
+    del deployment.journal.records[stand:]
+    cut_off(deployment, PARTITIONS, 100)
+    deployment.store = MemoryStore()
+
+    deployment.rebuild()
+    deployment.journal.records += late
+
+    assert [r.shard for r in late] == [task_tag(GROUP, p) for p in range(PARTITIONS)]
+    assert not pending(deployment.worker())
+
+
+def test_a_store_that_went_back_before_a_rebuild_on_other_topics_is_not_gone_on_with(deployment: Deployment) -> None:
+    host = deployment.worker()
+    deployment.read(host, until=300)
+    silence(deployment, host)
+    before = deepcopy(deployment.store)
+    cut_off(deployment, PARTITIONS, 100)
+
+    deployment.rebuild()
+    deployment.log.rows = {"predictions": rows_of(story.predictions(1_000)), "labels": rows_of(story.labels(1_000))}
+    deployment.store = before  # by now the topics are long enough for it
+
+    with pytest.raises(StateMissing, match="went back to before the last rebuild"):
+        deployment.worker()
+
+
+def test_a_rebuild_sees_that_topics_are_others_by_their_ids_though_it_was_broken_off(deployment: Deployment) -> None:
+    host = deployment.worker()
+    deployment.read(host, until=300)
+    silence(deployment, host)
+    deployment.log.identity = {"predictions": "second", "labels": "first"}
+    deployment.log.rows["predictions"] = rows_of(story.predictions(1_000))  # longer than the journal speaks of
+
+    break_off(deployment)
+    plan = plan_rebuild(deployment.config, deployment.store, deployment.log, deployment.written())
+    assert "another topic predictions" in plan.anew
+    assert plan.loses
+    assert not any(plan.shards.values())
+    rebuild(deployment.config, deployment.store, deployment.log, deployment.journal, plan)
+
+    assert not pending(deployment.worker())
 
 
 # -- skip -------------------------------------------------------------------------------------------------------------
@@ -429,6 +556,24 @@ def test_a_topic_that_was_cut_off_is_not_counted_twice(deployment: Deployment) -
     assert total(host, "labels") == 2 * (600 + 30)
 
 
+def test_a_store_that_went_back_before_a_skip_back_is_read_from_where_that_goes_on(deployment: Deployment) -> None:
+    host = deployment.worker()
+    deployment.read(host, until=1_000)
+    before = deepcopy(deployment.store)
+    deployment.read(host, until=1_100)
+    whole = deployment.log.rows["predictions"]
+    deployment.log.rows["predictions"] = [r for r in whole if r[1] < 900]
+    assert deployment.skip() == [("predictions", p, 1_100, 900, "ahead") for p in range(PARTITIONS)]
+    deployment.log.rows["predictions"] = whole
+    deployment.store = before
+
+    host = deployment.worker()
+    deployment.read(host)
+
+    assert not any(owned.held for owned in host.tasks.values())
+    assert (total(host, "predictions"), total(host, "labels")) == (2 * (1_000 + 1_100), 4_000)
+
+
 def test_a_skip_can_be_repeated_and_changes_nothing_where_nothing_is_wrong(deployment: Deployment) -> None:
     deployment.read(deployment.worker(), until=600)
     assert deployment.skip() == []
@@ -519,9 +664,13 @@ def test_a_skip_forward_caps_nothing() -> None:
 
 
 def test_a_rebuild_on_other_topics_voids_what_stands_before_it() -> None:
-    before, behind = entries(0, clock(5, 1)), entries(1, clock(9, 2))
-    assert places([before, Rebuild(shard="s"), behind]) == [(5, 1), (9, 2)]
-    assert places([before, Rebuild(shard="s", anew=True), behind]) == [(9, 2)]
+    before, late = entries(0, clock(5, 1)), entries(1, clock(7, 2))
+    behind: list[Record] = [
+        Claim(shard="s", token=f"{OWNER}2", epoch=3, sequence=0),
+        Entries(shard="s", token=f"{OWNER}2", epoch=3, number=0, entries=[clock(9, 2)]),
+    ]
+    assert places([before, Rebuild(shard="s"), late, *behind]) == [(5, 1), (9, 2)]
+    assert places([before, Rebuild(shard="s", anew=True), late, *behind]) == [(9, 2)]
 
 
 def test_a_rebuild_of_an_older_journal_is_read_as_one_that_obeys_it() -> None:

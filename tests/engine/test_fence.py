@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.errors import ConnectionProblem, StateMissing
-from schemas.journal import Claim, ClockEntry, Entries
+from schemas.journal import Claim, ClockEntry, Entries, Rebuild
 from streams.edges.memory_store import MemoryStore
 from streams.engine import fence
 from streams.engine.fence import Position
@@ -92,6 +92,29 @@ def test_claims_that_were_given_up_void_nothing_of_a_later_owner_after_the_store
     assert shard.journaled
     shard.commit(stage)
     assert [p.entries for p in fence.read(enumerate(topic.records)).pending] == [[ONE]]
+
+
+def test_a_claim_of_before_a_rebuild_that_comes_late_does_not_say_that_the_shard_has_state_again() -> None:
+    decided: list[Record] = [Claim(shard=SHARD, token=OWNER, epoch=1, sequence=3), Rebuild(shard=SHARD)]
+    late = Claim(shard=SHARD, token=f"{OWNER}2", epoch=2, sequence=3)  # under way when the rebuild was written
+    again = [Claim(shard=SHARD, token=f"b{epoch}", epoch=epoch, sequence=epoch - 3) for epoch in (3, 4)]
+    found = [fence.read(enumerate([*decided, late, *again[:n]])).begun for n in range(3)]
+    assert found == [False, False, True]
+
+
+def test_a_commit_before_all_entries_are_obeyed_stands_behind_the_rebuild_that_began_anew() -> None:
+    topic, store, token = JournalTopic(), MemoryStore(), count()
+    topic.append(Rebuild(shard=SHARD, anew=True))
+    machine = Machine(topic, store, token, reaches_kafka=True)
+    first = machine.claim()
+    first.note(ONE)
+    first.write()
+    machine.arrive()  # and it dies before it commits
+
+    for _ in range(2):
+        shard = machine.claim()
+        assert [p.entries for p in shard.pending] == [[ONE]]
+        shard.commit(stage)
 
 
 def test_a_shard_whose_first_commit_is_lost_begins_again_and_one_that_had_state_for_longer_is_missed() -> None:

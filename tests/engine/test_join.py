@@ -391,3 +391,27 @@ def test_labels_that_name_no_model_are_not_kept_for_a_model_that_never_comes() -
     now = np.array([T0 + 99 * HOUR])
     task.predictions(decoder.decode([json.dumps(old).encode()]), 0, 1, np.array([100]), now)
     assert task.join.applied == 1  # what still waits is there for a model that begins
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_label_that_names_no_model_ages_out_the_same_whether_or_not_a_commit_fell_before_a_late_model(
+    *, committed: bool
+) -> None:
+    labels = Labels(maturity=HOUR, horizon=8 * HOUR)
+    compiled = watched.plan({"m": "binary", "late": "binary"}, labels=labels)
+    task, now = Task(compiled, "{task:t:0}", "p", "l"), T0 + 100 * HOUR
+
+    def predicted(offset: int, model: str, time: int) -> None:
+        decoder = PredictionDecoder(compiled, "predictions")
+        columns = decoder.decode([watched.prediction(prediction_id="old", model=model, event_time=time)])
+        task.predictions(columns, 0, 1, np.array([offset]), np.array([now]))
+
+    said = [watched.label(prediction_id=i, model=..., event_time=t) for i, t in (("old", T0), ("new", now))]
+    at = np.array([now, now])
+    task.labels(LabelDecoder(compiled).decode(said, at), 0, 2, np.arange(2), at)
+    predicted(0, "m", now)
+    if committed:
+        task.age()
+    predicted(1, "late", T0)  # it joins no label as old as that: none may be left here by now
+    task.age()
+    assert (task.join.applied, task.join.orphans, task.join.waiting) == (0, 1, 1)

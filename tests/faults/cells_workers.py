@@ -36,6 +36,9 @@ def kills(stage: Stage, spec: Spec, wanted: int, workers: int, seed: int) -> Non
         for number in range(wanted):
             d.keep_step(load, number / wanted)
             victim = d.workers[chance.choice(names)]
+            load.freeze()  # while it starts, which takes long on a busy machine
+            d.wait_for(lambda: not victim.alive or victim.partitions(), f"{victim.name} to own tasks", _MOVED_S)  # noqa: B023  # called at once
+            load.thaw()
             d.wait_for(partial(commits, victim, watch, watch.sequences()), f"a commit of {victim.name}", _MOVED_S)
             time.sleep(chance.random() * 0.4)  # anywhere between two commits, or inside one
             if not victim.alive:

@@ -65,6 +65,7 @@ def _shard(journal: Journal, shard: str, records: Sequence[tuple[str, dict[str, 
             highest = max(highest, record["epoch"])
             continue
         if record["record"] == "rebuild":
+            highest += 1
             if record.get("anew"):  # what the entries before it spoke of is gone
                 journal.entries.pop(_task(shard), None)
             continue

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from schemas.journal import Claim, Entries
+from schemas.journal import Entries
 from schemas.outbox import payload
 from streams.digest import parts
 from streams.edges.memory_journal import MemoryJournal
@@ -18,6 +18,7 @@ from streams.replay import window_records
 from tests.oracle import themes
 from tests.oracle.themes import PARTITIONS, THEMES
 from tests.property.whole import GROUP
+from tests.sim import naive
 from tests.sim.choices import Dice
 from tests.sim.engine_machine import EngineMachine, Inputs, used_plan
 from tests.sim.world import Hazards, World
@@ -100,17 +101,16 @@ class Undisturbed:
 def counting(journal: list[Any]) -> list[Entries]:
     """The records that count, by slow and plain code, as if one worker had written them.
 
-    A record counts unless a claim of a higher epoch stands anywhere before it, or it stood before, too.
+    A record counts unless what stands before it has a higher epoch, or it stood before, too.
     """
     found: list[Entries] = []
     for at, record in enumerate(journal):
         if isinstance(record, Entries):
             before = [r for r in journal[:at] if r.shard == record.shard]
-            replaced = any(isinstance(r, Claim) and r.epoch > record.epoch for r in before)
             repeat = any(
                 isinstance(r, Entries) and (r.token, r.number) == (record.token, record.number) for r in before
             )
-            if not replaced and not repeat:
+            if record.epoch >= naive.epoch(before) and not repeat:
                 mine = sum(r.shard == record.shard for r in found)
                 found.append(Entries(shard=record.shard, epoch=0, token=_ONE, number=mine, entries=record.entries))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from schemas.journal import Claim, ClockEntry, CommandEntry, Entries
+from schemas.journal import Claim, ClockEntry, CommandEntry, Entries, Rebuild
 from tests.sim.toy import EVENT_EVERY, PANE_EVERY, mix
 from tests.sim.toy_host import EVALUATOR, task_shard
 
@@ -19,18 +19,27 @@ if TYPE_CHECKING:
 def obeyed(journal: Sequence[Record], shard: str) -> list[Entry]:
     """The entries of a shard that count, in order.
 
-    A record counts unless a claim of a higher epoch stands anywhere before it, or it stood before, too.
+    A record counts unless what stands before it has a higher epoch (a rebuild raises it), or it stood before, too.
     """
     found: list[Entry] = []
     for at, record in enumerate(journal):
         if not isinstance(record, Entries) or record.shard != shard:
             continue
         before = [r for r in journal[:at] if r.shard == shard]
-        replaced = any(isinstance(r, Claim) and r.epoch > record.epoch for r in before)
         repeat = any(isinstance(r, Entries) and (r.token, r.number) == (record.token, record.number) for r in before)
-        if not replaced and not repeat:
+        if record.epoch >= epoch(before) and not repeat:
             found += record.entries
     return found
+
+
+def epoch(records: Sequence[Record]) -> int:
+    """The epoch behind the records of a shard."""
+    highest = 0
+    for record in records:
+        if isinstance(record, Claim):
+            highest = max(highest, record.epoch)
+        highest += isinstance(record, Rebuild)
+    return highest
 
 
 def task(script: Script, partition: int, entries: list[Entry]) -> tuple[dict[str, Any], list[int], dict[str, Any]]:
