@@ -58,7 +58,7 @@ class Host:
         Raises PartitionCountChanged when a topic has another number of partitions than the state was made for.
         """
         self.config, self.plans, self.partitions, self.store = config, plans, partitions, store
-        deployment = Deployment(config, plans, partitions)
+        self._deployment = deployment = Deployment(config, plans, partitions)
         self.topics, self.group_of = deployment.topics, deployment.group_of
         self.state_group, self.shards = deployment.state_group, deployment.shards
         self._publisher, self._now, self._interval_s = publisher, now, config.commit_interval / 1000
@@ -83,9 +83,10 @@ class Host:
         Returns them with the offsets to read from. What we still hold of them in memory goes on where nothing has happened meanwhile.
         One call for many, because the journal is read once for all of them.
 
-        Raises ConnectionProblem, StoreRestarted or a StateError.
+        Raises ConnectionProblem, StoreRestarted, PartitionCountChanged or a StateError.
         """
         owned = self._takeover.claim(places)
+        self._deployment.pin(self.store)  # a store that lost everything in our first seconds lost this, too
         self._readers.forget()
         for task in owned:
             task.passed.clear()
