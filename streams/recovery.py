@@ -137,7 +137,9 @@ class RebuildPlan:
 
 
 def plan_rebuild(config: Config, store: Store, topics: Topics, written: Iterable[tuple[int, Record]]) -> RebuildPlan:
-    """What a rebuild would do; changes nothing. ``written``: the whole journal, as (offset, record), in order by shard.
+    """What a rebuild would do; changes nothing, but pins the ids of topics where none were.
+
+    ``written``: the whole journal, as (offset, record), in order by shard.
 
     Raises TopicMissing, PermissionMissing or ConnectionProblem.
     """

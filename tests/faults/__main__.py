@@ -66,7 +66,7 @@ def compile_first(given: argparse.Namespace) -> None:
     """Let one worker read in peace: in a fresh clone it compiles what all others would compile side by side."""
     with Stage(keep=given.keep, verify="none", fresh=given.fresh) as stage, stage.deployment() as deployment:
         deployment.start("first")
-        results.wait_until_done(deployment, deployment.load(Spec()).wait(), COMPILED_S)
+        results.wait_until_done(deployment, deployment.load(Spec(rate=50_000)).wait(), COMPILED_S)
 
 
 def _lane(cells_of_kind: list[Cell], given: argparse.Namespace) -> list[Outcome]:

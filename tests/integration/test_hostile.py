@@ -22,7 +22,7 @@ from detectors.reference import Reference
 from schemas.config import Config
 from schemas.errors import ConfigError, ConnectionProblem, PermissionMissing, StateCorrupt, StateMismatch, StateMissing
 from schemas.identifiers import task_tag
-from schemas.journal import ClockEntry, Entries
+from schemas.journal import ClockEntry, Entries, SkipEntry, StartEntry
 from streams import logfile
 from streams.edges.kafka_log import KafkaLog
 from streams.edges.memory_journal import MemoryJournal
@@ -331,6 +331,34 @@ def test_a_journal_of_topics_with_other_names_is_refused(tmp_path: Path) -> None
     rows = [_row(0), _row(0, "driftline.journal", msgspec.json.encode(said).decode())]
     with pytest.raises(ConfigError, match="old-name"):
         Replay(story.config(tmp_path), logfile.read(_dump(tmp_path / "d.jsonl", rows))).run()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        StartEntry(model="loans", event_time=NOW, record_time=NOW, offsets={"old-name": 3}),
+        SkipEntry(topic="old-name", offset=3, offsets={}),
+    ],
+    ids=["start", "skip"],
+)
+def test_an_entry_that_names_a_topic_of_another_configuration_is_refused(
+    tmp_path: Path, entry: StartEntry | SkipEntry
+) -> None:
+    said = Entries(shard=task_tag("driftline.predictions", 0), token=SOMEONE, epoch=1, number=0, entries=[entry])
+    rows = [_row(0), _row(0, "driftline.journal", msgspec.json.encode(said).decode())]
+    with pytest.raises(ConfigError, match="old-name"):
+        Replay(story.config(tmp_path), logfile.read(_dump(tmp_path / "d.jsonl", rows))).run()
+
+
+def test_names_that_are_no_text_are_a_typed_error(redis_url: str) -> None:
+    with redis.from_url(redis_url) as client:
+        client.sadd("driftline:{task:g:0}:segments", b"\xff")
+        client.hset("driftline:g:starts", b"\xff", "1 1")
+    with contextlib.closing(RedisStore(redis_url)) as store:
+        with pytest.raises(StateCorrupt, match="no name"):
+            store.segments("{task:g:0}")
+        with pytest.raises(StateCorrupt, match="no name"):
+            store.model_starts("g")
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,15 @@ def test_a_journal_with_other_partitions_ends_the_worker(worker: Worker, counts:
         play(worker, 1)
 
 
+def test_what_the_state_was_made_for_is_pinned_again_where_a_store_has_lost_it(worker: Worker) -> None:
+    play(worker, 2)
+    store, group = store_of(worker), worker.host.state_group("predictions")
+    store.unpin(group)
+    worker._distrust()  # noqa: SLF001  # as after a restart of Redis
+    play(worker, 1)
+    assert store.pinned_partitions(group) == story.PARTITIONS
+
+
 def test_entries_that_wait_for_records_which_no_topic_has_end_the_worker(worker: Worker) -> None:
     play(worker, 2)
     owned = worker.host.tasks["predictions", 0]
