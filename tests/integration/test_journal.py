@@ -1,4 +1,7 @@
-"""R2, R3, R9 on a real Kafka and a real Redis: what is in no input is journaled, and a replay lives it again in the same way."""
+"""R2, R3, R9 on a real Kafka and a real Redis: what is in no input is journaled, and a replay lives it again in the same way.
+
+What becomes of a journal that was cut off is seen on the embedded Kafka.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,24 @@ from confluent_kafka import Producer
 from schemas import config as configuration
 from schemas.config import Config
 from schemas.control import Approve, Command, RetrainStarted, RetrainSucceeded
+from schemas.errors import START_OVER, BehindLogStart
 from schemas.identifiers import model_tag
+from schemas.journal import Claim, ClockEntry, Entries
 from schemas.outbox import payload
+from schemas.settings import DeadLetters, Topics
 from streams import logfile
 from streams.digest import digest
 from streams.dump import dump
+from streams.edges.embedded import EMBEDDED_PARTITION_BYTES, EMBEDDED_PARTITIONS, EmbeddedKafka
+from streams.edges.kafka_journal import KafkaJournal
+from streams.edges.kafka_publisher import KafkaPublisher
+from streams.edges.kafka_recovery import KafkaTopics
 from streams.replay import Replay, window_records
 from tests.conftest import TopicMaker
 from tests.integration import scenario, workers
 from tests.services.kafka import KafkaService
 
 PARTITIONS = 2
-pytestmark = pytest.mark.kafka
 
 
 def set_up(kafka: KafkaService, redis_url: str, topics: TopicMaker, folder: Path, model: dict[str, object]) -> Config:
@@ -73,6 +82,7 @@ def replayed_alike(config: Config, folder: Path) -> None:
     assert digest(replay.store, replay.host) == digest(store, state)
 
 
+@pytest.mark.kafka
 def test_a_window_closes_when_traffic_stops_and_a_replay_closes_it_at_the_same_place(
     kafka: KafkaService, redis_url: str, topics: TopicMaker, tmp_path: Path
 ) -> None:
@@ -100,6 +110,7 @@ def window_count(config: Config) -> int:
     return len(store.starts(model_tag(config.group, "loans"), "drift-results", "loans", 0, 1 << 62))
 
 
+@pytest.mark.kafka
 def test_approval_training_and_a_new_version_are_replayed_from_the_journal(
     kafka: KafkaService, redis_url: str, topics: TopicMaker, tmp_path: Path
 ) -> None:
@@ -138,3 +149,36 @@ def test_approval_training_and_a_new_version_are_replayed_from_the_journal(
     assert all("version v2 took over" in a["data"]["summary"] for a in resolved)
     assert [e["applied"] for e in entries(config, "command")] == [True, True, True, False]
     replayed_alike(config, tmp_path)
+
+
+def claim_of(shard: str, owner: str, epoch: int) -> Claim:
+    """The claim by which a new owner takes a shard over."""
+    return Claim(shard=shard, token=owner, epoch=epoch, sequence=0)
+
+
+def test_a_journal_that_was_cut_off_under_a_head_is_refused_and_no_entry_is_passed_over() -> None:
+    shard, megabyte = "{task:driftline.predictions:0}", 1_000_000
+    with EmbeddedKafka(["journal"]) as kafka:
+        settings = {"bootstrap.servers": kafka.bootstrap}
+        publisher, topics = KafkaPublisher(settings, Topics(), DeadLetters()), KafkaTopics(settings)
+        try:
+            journal = KafkaJournal(settings, "journal", publisher)
+            first = claim_of(shard, "first", 1)
+            journal.claim([first], {shard: -1})
+            # The embedded Kafka deletes what is too much, oldest first: here the entries right behind the first claim.
+            for number in range(EMBEDDED_PARTITION_BYTES // megabyte + 3):
+                entry = ClockEntry(topic="t" * megabyte, time_ms=number, offsets={})
+                entries = Entries(shard=shard, token=first.token, epoch=1, number=number, entries=[entry])
+                journal.write(entries, lambda _: None)
+            assert publisher.wait(journal.settled, 20)
+            begins, ends = max(topics.bounds("journal", p) for p in range(EMBEDDED_PARTITIONS))
+            assert 1 < begins < ends, "nothing was cut off"
+            with pytest.raises(BehindLogStart, match="the journal, has deleted records that were not read") as refused:
+                journal.claim([claim_of(shard, "second", 2)], {shard: 0})
+            assert refused.value.remedy == START_OVER  # a skip, the remedy for an input, would not mend a journal
+            # A head that has read what is gone lacks nothing.
+            found = journal.claim([claim_of(shard, "third", 2)], {shard: begins - 1})
+            assert [offset for offset, _ in found[shard]] == list(range(begins, ends + 2))  # both claims among them
+        finally:
+            topics.close()
+            publisher.close(5.0)
