@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from detectors.reference import Reference
-from schemas.config import FeatureSetConfig, ModelConfig
-from schemas.errors import ReferenceMismatch, StateMismatch
+from schemas.config import Config, FeatureSetConfig, ModelConfig
+from schemas.errors import RESTORE, ReferenceMismatch, StateCorrupt, StateMismatch
 from schemas.identifiers import StreamKey
+from streams.edges.memory_store import MemoryStore
 from streams.engine.plan import Model, compile_plan
+from streams.references import ReferenceBook
 
 V1, V2 = StreamKey("customers", "v1", "champion"), StreamKey("customers", "v2", "champion")
 
@@ -75,3 +78,28 @@ def test_a_versions_reference_for_another_task_or_class_is_refused(own: dict[str
     config = ModelConfig.model_validate({"task": "binary", "positive_class": "yes", "reference": "unused.json"})
     with pytest.raises(ReferenceMismatch, match=said):
         compile_plan("predictions", {"loans": config}, {"loans": [default, Reference.build(table, **own)]}, 300_000)  # type: ignore[arg-type]  # as given above
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: data[: len(data) // 2], "this is not a driftline reference"),
+        (lambda _: b"", "this is not a driftline reference"),
+        (lambda data: data.replace(b'"rows"', b'"r\xc3\xb6ws"'), "the reference is damaged"),
+    ],
+    ids=["cut off", "empty", "without its rows"],
+)
+def test_a_published_reference_that_is_damaged_is_corrupt_state_and_the_message_names_its_version_and_model(
+    damage: Callable[[bytes], bytes], said: str
+) -> None:
+    whole = countries(150)
+    model = {"task": "multiclass", "reference": "unused.json"}
+    store = MemoryStore()
+    book = ReferenceBook(Config.model_validate({"models": {"customers": model}}), store)
+    store.publish_reference(whole.content_hash, whole.to_json(), "customers", "v1")
+    store.publish_reference("another", damage(whole.to_json()), "customers", "v2")
+    assert book.reference_for("customers", "v1") == whole
+    # Not a ConfigError: that would send somebody to monitor.yaml, or to a file that nobody has.
+    with pytest.raises(StateCorrupt, match=f"published for version 'v2' of model 'customers': {said}") as found:
+        book.reference_for("customers", "v2")
+    assert found.value.remedy == RESTORE
