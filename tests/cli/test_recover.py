@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import orjson
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas import journal as journals
 from schemas.config import Config, load
-from schemas.errors import ConfigError, PartitionCountChanged, StateMissing
+from schemas.errors import ConfigError, ConnectionProblem, DriftlineError, PartitionCountChanged, StateMissing
 from schemas.identifiers import model_tag, task_tag
 from schemas.journal import Claim, ClockEntry, Entries, Rebuild, Record, SkipEntry
 from schemas.outbox import payload
 from streams import logfile
 from streams.digest import digest
+from streams.edges import kafka_recovery
+from streams.edges.embedded import EmbeddedKafka
 from streams.edges.kafka_log import KafkaLog
+from streams.edges.kafka_recovery import KafkaTopics
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
@@ -39,6 +46,7 @@ from tests.cli.conftest import Driftline
 PARTITIONS = 2
 GROUP = "driftline.predictions"
 OWNER = "somebody"
+NOWHERE = "127.0.0.1:1"
 Row = tuple[int, int, int, bytes]
 
 
@@ -626,6 +634,45 @@ def test_workers_are_seen_by_their_group_or_by_their_commits(deployment: Deploym
     deployment.log.workers = 2
     assert "2 workers are in the consumer group" in at_work(deployment.config, deployment.store, deployment.log)
     assert asked == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("there", "error", "said"),
+    [
+        (True, ConfigError, "this Kafka cannot tell which workers are in the group 'driftline'"),
+        (False, ConnectionProblem, "Kafka did not answer"),
+    ],
+    ids=["unsupported", "away"],
+)
+def test_a_kafka_that_does_not_tell_who_works_is_not_taken_for_one_where_nobody_does(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, error: type[DriftlineError], said: str, *, there: bool
+) -> None:
+    monkeypatch.setattr(kafka_recovery, "REQUEST_S", 10.0 if there else 0.2)
+    asked: list[float] = []
+    # The embedded Kafka has no administrative side: it is one that cannot tell.
+    with EmbeddedKafka() as kafka:
+        bootstrap = kafka.bootstrap if there else NOWHERE
+        with (
+            contextlib.closing(KafkaTopics({"bootstrap.servers": bootstrap})) as topics,
+            pytest.raises(error, match=said),
+        ):
+            at_work(deployment.config, deployment.store, topics, asked.append)
+    assert asked == []  # commits that do not come prove nothing where members cannot be seen
+
+
+def test_a_group_that_kafka_does_not_know_has_no_members_and_commits_are_still_looked_for(
+    deployment: Deployment,
+) -> None:
+    host = deployment.worker()
+    deployment.read(host, until=100)
+    answer: Future[Any] = Future()
+    answer.set_exception(KafkaException(KafkaError(KafkaError.GROUP_ID_NOT_FOUND)))
+    with contextlib.closing(KafkaTopics({"bootstrap.servers": NOWHERE})) as topics:
+        # Only a broker that forgets groups says so: no small Kafka does.
+        topics._admin = SimpleNamespace(describe_consumer_groups=lambda names, **_: dict.fromkeys(names, answer))  # type: ignore[assignment]  # noqa: SLF001
+        said = at_work(deployment.config, deployment.store, topics, lambda _: deployment.read(host, until=200))
+        assert "shards were committed within 3 s" in said
+        assert at_work(deployment.config, deployment.store, topics, lambda _: None) == ""
 
 
 # -- the rule of the log ----------------------------------------------------------------------------------------------
