@@ -8,11 +8,19 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import KafkaError
 
-from schemas.errors import AheadOfLogEnd, BehindLogStart, ConnectionProblem, PartitionCountChanged, StoreRestarted
+from schemas.errors import (
+    AheadOfLogEnd,
+    BehindLogStart,
+    ConnectionProblem,
+    PartitionCountChanged,
+    StoreRestarted,
+    TopicMissing,
+)
 from schemas.journal import ClockEntry
 from streams import worker as module
-from streams.edges.kafka_log import KafkaLog
+from streams.edges.kafka_log import KafkaLog, raise_for
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
 from streams.edges.memory_store import MemoryStore
@@ -126,8 +134,17 @@ def ids() -> dict[str, str]:
 
 @pytest.fixture
 def counts() -> Counter[str]:
-    """How many partitions the topics have."""
+    """How many partitions the topics have; a topic that is not in here is missing."""
     return Counter()
+
+
+def tell(counts: Counter[str], topics: Iterable[str]) -> dict[str, int]:
+    """The numbers of partitions, as ``partition_counts`` tells them of a cluster that has these topics."""
+    topics = list(topics)
+    for topic in topics:
+        if topic not in counts:
+            raise_for(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), topic)
+    return {topic: counts[topic] for topic in topics}
 
 
 @pytest.fixture
@@ -142,7 +159,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: dict[str, str],
         "KafkaLog": lambda _k, _g, _t, claimed, revoked, lost, _together: Log(claimed, revoked, lost),
         "ControlLog": lambda *_: None,
         "check_topics": lambda *_: counts,
-        "partition_counts": lambda _, topics: {t: counts[t] for t in topics},
+        "partition_counts": lambda _, topics: tell(counts, topics),
         "topic_ids": lambda *_: dict(ids),
         "admin_client": lambda _: None,
         "RETRY_S": 0.0,
@@ -237,6 +254,27 @@ def test_records_that_are_held_back_in_masses_are_not_fetched_until_they_are_let
     assert counted(worker) == log.ends
 
 
+def test_records_that_are_held_back_are_lag_although_the_consumer_has_passed_them(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAG_EVERY_S", 0.0)
+    play(worker, 1)
+    log, place = log_of(worker), ("predictions", 0)
+    owned = worker.host.tasks[place]
+    end, last = log.ends[place], log.ends["labels", 0]
+    entry = ClockEntry(topic="predictions", time_ms=story.BEGIN, offsets={"labels": last})
+    owned.shard.pending.append(Pending(Position(0, 1), [entry]))  # nothing of the predictions before all labels
+    log.ends["labels", 0] = log.positions["labels", 0]  # and no label comes
+    play(worker, 20)
+    waiting = sum(len(batch) for batch in owned.held)
+    assert waiting > 0
+    assert (log.position(*place), owned.offsets["predictions"]) == (end, end - waiting)
+    assert worker.status.lag[place] == waiting
+    log.ends["labels", 0] = last
+    play(worker, 20)
+    assert (owned.held, worker.status.lag[place]) == ([], 0)
+
+
 def test_a_partition_with_lag_that_does_not_move_is_reported_and_no_longer_when_it_does(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +330,25 @@ def test_a_journal_with_other_partitions_ends_the_worker(worker: Worker, counts:
     worker._next_topics = 0.0  # noqa: SLF001  # else it looks in half a minute
     with pytest.raises(PartitionCountChanged, match="the journal, has"):
         play(worker, 1)
+
+
+def test_a_topic_that_is_missing_once_is_asked_for_again_and_one_missing_twice_in_a_row_ends_the_worker(
+    worker: Worker, counts: Counter[str]
+) -> None:
+    def look() -> None:
+        worker._next_topics = 0.0  # noqa: SLF001  # else it looks in half a minute
+        play(worker, 1)
+
+    for _ in range(2):  # a miss counts no more once the topic was seen again
+        partitions = counts.pop("labels")
+        look()
+        assert (worker.status.unready, log_of(worker).paused) == ("", False)
+        counts["labels"] = partitions
+        look()
+    del counts["labels"]
+    look()
+    with pytest.raises(TopicMissing, match=r"topic 'labels' does not exist.*driftline topics create"):
+        look()
 
 
 def test_what_the_state_was_made_for_is_pinned_again_where_a_store_has_lost_it(worker: Worker) -> None:
