@@ -38,6 +38,8 @@ RESTORE: Final = (
     "restore Redis from its backup, or count everything again that the topics still hold: `driftline recover --rebuild`"
 )
 """The remedy for state that cannot be used."""
+PUBLISH_AGAIN: Final = "publish it again (`driftline reference publish`), or restore Redis from its backup"
+"""The remedy for a published reference that cannot be used."""
 OTHER_COUNT: Final = (
     "put the number of partitions back, or start a new group (`group` in monitor.yaml) that reads from the start"
 )

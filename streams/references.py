@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from detectors.reference import Reference
 from schemas.config import ModelConfig
-from schemas.errors import RESTORE, ConfigError, StateCorrupt
+from schemas.errors import PUBLISH_AGAIN, ConfigError, ReferenceMismatch, StateCorrupt
 from streams.engine.plan import Plan, compile_plan
 from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
 
@@ -60,6 +60,6 @@ class ReferenceBook:
         data = self._store.reference(model, version)
         try:
             return None if data is None else Reference.from_json(data)
-        except ConfigError as error:
+        except (ConfigError, ReferenceMismatch) as error:
             what = f"the reference that was published for version {version!r} of model {model!r}: {error.what}"
-            raise StateCorrupt(what, RESTORE) from error
+            raise StateCorrupt(what, f"{error.remedy}; then {PUBLISH_AGAIN}") from error

@@ -149,10 +149,11 @@ class MemoryStore:
 
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:
         """As the protocol says."""
-        found, _ = self._references.setdefault((model, version), (content_hash, data))
+        found, _ = self._references.get((model, version), (content_hash, b""))
         if found != content_hash:
             what = f"version {version!r} of model {model!r} already has the reference {found}"
             raise ReferenceMismatch(what, "publish it for a new version: a version's reference never changes")
+        self._references[model, version] = content_hash, data
 
     def reference(self, model: str, version: str) -> bytes | None:
         """As the protocol says."""

@@ -18,7 +18,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import RESTORE, ConnectionProblem, ReferenceMismatch, StateCorrupt, StoreRestarted
+from schemas.errors import (
+    PUBLISH_AGAIN,
+    RESTORE,
+    ConnectionProblem,
+    ReferenceMismatch,
+    StateCorrupt,
+    StateMissing,
+    StoreRestarted,
+)
 from streams.engine.fence import Position
 from streams.engine.store import Commit, Head, Verdict
 
@@ -340,11 +348,14 @@ class RedisStore:
         return None if found is None else _number(found, key)
 
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:
-        """The bytes under their hash, the version pointing to it; a version keeps the reference that it has."""
+        """The bytes under their hash, the version pointing to it; a version keeps the reference that it has.
+
+        The bytes are written also where some are: what was damaged or lost is whole again.
+        """
         named, kept = self._key("references", "versions", model), self._key("references", "content")
 
         def call() -> Any:  # noqa: ANN401  # whatever Redis answers
-            self._redis.hsetnx(kept, content_hash, data)
+            self._redis.hset(kept, content_hash, data)
             self._redis.hsetnx(named, version, content_hash)
             return self._redis.hget(named, version)
 
@@ -359,4 +370,7 @@ class RedisStore:
         if found is None:
             return None
         data: bytes | None = self._ask(lambda: self._redis.hget(self._key("references", "content"), found))
+        if data is None:
+            what = f"the reference that was published for version {version!r} of model {model!r}, {found.decode()}, is gone"
+            raise StateMissing(what, PUBLISH_AGAIN)
         return data

@@ -151,10 +151,12 @@ class Store(Protocol):
     def publish_reference(self, content_hash: str, data: bytes, model: str, version: str) -> None:
         """Keep a reference under its content hash and make it the one of a model's version (immutable once set).
 
+        To publish the same one again makes whole what was damaged or lost.
+
         Raises ReferenceMismatch when the version already has another reference.
         """
         ...
 
     def reference(self, model: str, version: str) -> bytes | None:
-        """The reference of a model's version, None when none was published."""
+        """The reference of a model's version, None when none was published. Raises StateMissing when it is gone."""
         ...

@@ -9,7 +9,14 @@ import msgspec
 import pytest
 import redis
 
-from schemas.errors import CommitConflict, ConnectionProblem, OwnershipLost, ReferenceMismatch, StateCorrupt
+from schemas.errors import (
+    CommitConflict,
+    ConnectionProblem,
+    OwnershipLost,
+    ReferenceMismatch,
+    StateCorrupt,
+    StateMissing,
+)
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_store import MemoryStore
 from streams.edges.redis_store import RedisStore
@@ -236,6 +243,23 @@ def test_the_reference_of_a_version_never_changes(watched: Watched) -> None:
         b"one",
         None,
     )
+
+
+def test_a_reference_that_was_damaged_is_whole_when_it_is_published_again(store: Store) -> None:
+    store.publish_reference("hash 1", b"o", "m", "v1")
+    store.publish_reference("hash 1", b"one", "m", "v1")
+    assert store.reference("m", "v1") == b"one"
+
+
+def test_a_version_whose_reference_is_gone_is_not_one_that_has_none(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    store.publish_reference("hash 1", b"one", "m", "v1")
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete("driftline:references:content")
+    with pytest.raises(StateMissing, match="'v1' of model 'm', hash 1, is gone"):
+        store.reference("m", "v1")
+    store.publish_reference("hash 1", b"one", "m", "v1")
+    assert store.reference("m", "v1") == b"one"
 
 
 def held(store: Any, journal: MemoryJournal, token: str) -> Shard:  # noqa: ANN401  # what a shard asks of a store

@@ -9,7 +9,7 @@ import pytest
 
 from detectors.reference import Reference
 from schemas.config import Config, FeatureSetConfig, ModelConfig
-from schemas.errors import RESTORE, ReferenceMismatch, StateCorrupt, StateMismatch
+from schemas.errors import PUBLISH_AGAIN, ReferenceMismatch, StateCorrupt, StateMismatch
 from schemas.identifiers import StreamKey
 from streams.edges.memory_store import MemoryStore
 from streams.engine.plan import Model, compile_plan
@@ -86,8 +86,9 @@ def test_a_versions_reference_for_another_task_or_class_is_refused(own: dict[str
         (lambda data: data[: len(data) // 2], "this is not a driftline reference"),
         (lambda _: b"", "this is not a driftline reference"),
         (lambda data: data.replace(b'"rows"', b'"r\xc3\xb6ws"'), "the reference is damaged"),
+        (lambda data: data.replace(b'"rows":', b'"rows":1'), "the reference's content is"),
     ],
-    ids=["cut off", "empty", "without its rows"],
+    ids=["cut off", "empty", "without its rows", "a digit changed"],
 )
 def test_a_published_reference_that_is_damaged_is_corrupt_state_and_the_message_names_its_version_and_model(
     damage: Callable[[bytes], bytes], said: str
@@ -102,4 +103,4 @@ def test_a_published_reference_that_is_damaged_is_corrupt_state_and_the_message_
     # Not a ConfigError: that would send somebody to monitor.yaml, or to a file that nobody has.
     with pytest.raises(StateCorrupt, match=f"published for version 'v2' of model 'customers': {said}") as found:
         book.reference_for("customers", "v2")
-    assert found.value.remedy == RESTORE
+    assert PUBLISH_AGAIN in found.value.remedy
