@@ -33,6 +33,7 @@ from schemas.errors import (
 )
 from schemas.times import rfc3339
 from streams.co_partitioning import refuse_apart, same_number
+from streams.edges import heap
 from streams.edges.control import ControlLog
 from streams.edges.kafka_journal import KafkaJournal
 from streams.edges.kafka_log import KafkaLog, partition_counts
@@ -67,7 +68,8 @@ ASK_S = 2.0
 LAG_EVERY_S = 5.0
 """How often lags are looked at, and offsets are told to Kafka."""
 TOPICS_EVERY_S = 30.0
-"""How often a worker looks whether its topics are still the same ones, with as many partitions, and Redis evicts nothing."""
+"""How often a worker looks whether its topics are still the same ones, with as many partitions, and Redis evicts nothing; how
+often it gives memory back."""
 REVOKE_S = 5.0
 """So long the last commits of a revocation may begin; a task whose turn comes later is left to the next owner as it is."""
 KEPT_S = 60.0
@@ -407,6 +409,7 @@ class Worker:
         """Whether Redis and the topics are still what they must be."""
         self.store.check()  # at every turn until it is as it must be: Redis answers at once
         self._next_topics = now + TOPICS_EVERY_S  # but Kafka may not
+        heap.trim()
         try:
             self._refuse_other_topics()
         except TopicMissing:  # a broker that has just started may say so, but not twice in a row
