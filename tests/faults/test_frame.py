@@ -17,6 +17,7 @@ from tests.faults.__main__ import cells, main
 from tests.faults.absences import last_words, stopped
 from tests.faults.cell import Cell, Inconclusive, Outcome, Stage
 from tests.faults.cells_commit import EVERY
+from tests.faults.cells_recovery import MISSES, landing
 from tests.faults.deployment import NotInTime
 from tests.faults.load import BEGIN, CLOSING, MODELS, Generator, Spec, place, truth_of
 from tests.faults.nursery import Nursery
@@ -108,6 +109,44 @@ def test_record_times_rise_and_every_partition_is_closed_last() -> None:
     closing = [(half, partition) for half, partition, at, _, _ in sent if at == made.truth.end + CLOSING]
     expected = [(h, p) for p in range(3) for h in ("predictions", "predictions", "labels")]
     assert closing == expected
+
+
+def test_a_cell_that_proves_nothing_is_played_again_and_one_that_fails_never() -> None:
+    said: list[str] = []
+
+    def play(*ends: Exception | None) -> Outcome:
+        left = list(ends)
+
+        def cell(stage: Stage) -> None:
+            stage.note(f"play {len(ends) - len(left) + 1}")
+            end = left.pop(0)
+            if end is not None:
+                raise end
+
+        with Stage() as stage:
+            outcome = stage.play(Cell("a", "", cell))
+        said.extend(outcome.evidence)
+        assert not left
+        return outcome
+
+    missed = Inconclusive("too early")
+    assert play(missed, missed, None).verdict == "pass"
+    assert said == ["played again, because too early", "played again, because too early", "play 3"]
+    assert play(missed, missed, missed).verdict == "inconclusive"
+    assert play(missed, AssertionError("two are missing")).verdict == "fail"
+
+
+def test_a_sample_that_landed_in_no_work_is_none_and_only_a_few_are_forgiven() -> None:
+    with Stage() as stage:
+        for _ in range(MISSES):
+            with landing(stage) as landed:
+                raise Inconclusive("too early")
+            assert not landed()
+        with landing(stage) as landed:
+            stage.note("seen")
+        assert landed()
+        with pytest.raises(Inconclusive), landing(stage):
+            raise Inconclusive("too early")
 
 
 def test_a_cell_passes_fails_or_proves_nothing(tmp_path: Path) -> None:
