@@ -47,8 +47,6 @@ def after_kill(stage: Stage) -> None:
                 begin, owners = times[victim.name]
                 record(stage, watch, "kill_to_commit_s", victim, owned[victim.name], begin, owners)
                 stage.count("kills")
-            for victim in victims:
-                victim.kill()  # also where none was, for want of work
             workers = [w for w in workers if w not in victims]
             workers += [d.start(f"w{number + i}") for i in range(len(victims))]
             number += len(victims)
@@ -70,8 +68,8 @@ def after_term(stage: Stage) -> None:
                 victim.term()
             if landed():
                 record(stage, watch, "term_to_commit_s", victim, owned[victim.name], begin, owners)
-            victim.stop()  # also where it was not told to end yet
-            assert victim.status == 0, f"{victim.name} ended with {victim.status}: {victim.tail()}"
+            status = victim.wait()
+            assert status == 0, f"{victim.name} ended with {status}: {victim.tail()}"
             workers.remove(victim)
             workers.append(d.start(f"w{number}"))
             number += 1
