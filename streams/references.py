@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from detectors.reference import Reference
 from schemas.config import ModelConfig
-from schemas.errors import PUBLISH_AGAIN, ConfigError, ReferenceMismatch, StateCorrupt
+from schemas.errors import PUBLISH_AGAIN, ConfigError, ReferenceMismatch, ReferenceNewer, StateCorrupt, StateNewer
 from streams.engine.plan import Plan, compile_plan
 from streams.hosting.deployment import FEATURE_EVENTS, PREDICTIONS
 
@@ -51,15 +51,28 @@ class ReferenceBook:
         self._config, self._store = config, store
 
     def reference_for(self, model: str, version: str) -> Reference | None:
-        """As ``streams.engine.plan.References``; may raise ConnectionProblem."""
+        """As ``streams.engine.plan.References``; may raise ConnectionProblem, StateMissing, StateCorrupt or StateNewer."""
         config = self._config.models.get(model)
         if not isinstance(config, ModelConfig):
             return None
         if version in config.references:
             return load(config.references[version], f"models.{model}.references.{version}")
-        data = self._store.reference(model, version)
+        published = self._store.reference(model, version)
+        if published is None:
+            return None
+        which, (content_hash, data) = (
+            f"the reference that was published for version {version!r} of model {model!r}",
+            published,
+        )
         try:
-            return None if data is None else Reference.from_json(data)
+            found = Reference.from_json(data)
+        except ReferenceNewer as error:
+            what = f"{which}: {error.what}"
+            raise StateNewer(what, "upgrade driftline") from error
         except (ConfigError, ReferenceMismatch) as error:
-            what = f"the reference that was published for version {version!r} of model {model!r}: {error.what}"
-            raise StateCorrupt(what, f"{error.remedy}; then {PUBLISH_AGAIN}") from error
+            what = f"{which}: {error.what}"
+            raise StateCorrupt(what, PUBLISH_AGAIN) from error
+        if found.content_hash != content_hash:
+            what = f"{which} is {content_hash}, and what is kept there is {found.content_hash}"
+            raise StateCorrupt(what, PUBLISH_AGAIN)
+        return found

@@ -29,7 +29,7 @@ from detectors.reference.habits import DEFAULT_WINDOW_MS, ordinary_of
 from detectors.reference.ordinary import Ordinary
 from detectors.reference.read import read_table
 from detectors.reference.subject import Subject
-from schemas.errors import ConfigError, ReferenceMismatch
+from schemas.errors import ConfigError, ReferenceMismatch, ReferenceNewer
 from schemas.events import category_text
 
 if TYPE_CHECKING:
@@ -249,7 +249,8 @@ class Reference:
 
         Raises:
             ConfigError: the bytes are no reference.
-            ReferenceMismatch: a newer driftline wrote it, or its content is not what its hash says.
+            ReferenceNewer: a newer driftline wrote it.
+            ReferenceMismatch: its content is not what its hash says.
         """
         try:
             content = orjson.loads(data)
@@ -261,7 +262,7 @@ class Reference:
         version = content.get("version")
         if version not in VERSIONS:
             what = f"the reference has version {version}, this driftline reads up to {VERSIONS[-1]}"
-            raise ReferenceMismatch(what, "upgrade driftline, or build the reference again")
+            raise ReferenceNewer(what, "upgrade driftline, or build the reference again")
         try:
             counted, task = content["outcomes"], content["task"]
             if counted is not None and len(counted) != layout.width(task, len(content["classes"])):

@@ -155,7 +155,6 @@ class MemoryStore:
             raise ReferenceMismatch(what, "publish it for a new version: a version's reference never changes")
         self._references[model, version] = content_hash, data
 
-    def reference(self, model: str, version: str) -> bytes | None:
+    def reference(self, model: str, version: str) -> tuple[str, bytes] | None:
         """As the protocol says."""
-        found = self._references.get((model, version))
-        return found[1] if found else None
+        return self._references.get((model, version))

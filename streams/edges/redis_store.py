@@ -359,18 +359,22 @@ class RedisStore:
             self._redis.hsetnx(named, version, content_hash)
             return self._redis.hget(named, version)
 
-        found = self._ask(call).decode()
+        found = _text(self._ask(call), named)
         if found != content_hash:
             what = f"version {version!r} of model {model!r} already has the reference {found}"
             raise ReferenceMismatch(what, "publish it for a new version: a version's reference never changes")
 
-    def reference(self, model: str, version: str) -> bytes | None:
+    def reference(self, model: str, version: str) -> tuple[str, bytes] | None:
         """Follow the version to its bytes."""
-        found = self._ask(lambda: self._redis.hget(self._key("references", "versions", model), version))
+        named = self._key("references", "versions", model)
+        found = self._ask(lambda: self._redis.hget(named, version))
         if found is None:
             return None
+        content_hash = _text(found, named)
         data: bytes | None = self._ask(lambda: self._redis.hget(self._key("references", "content"), found))
         if data is None:
-            what = f"the reference that was published for version {version!r} of model {model!r}, {found.decode()}, is gone"
+            what = (
+                f"the reference that was published for version {version!r} of model {model!r}, {content_hash}, is gone"
+            )
             raise StateMissing(what, PUBLISH_AGAIN)
-        return data
+        return content_hash, data

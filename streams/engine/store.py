@@ -157,6 +157,9 @@ class Store(Protocol):
         """
         ...
 
-    def reference(self, model: str, version: str) -> bytes | None:
-        """The reference of a model's version, None when none was published. Raises StateMissing when it is gone."""
+    def reference(self, model: str, version: str) -> tuple[str, bytes] | None:
+        """The content hash and the bytes of a version's reference, None when none was published.
+
+        Raises StateMissing when it is gone, StateCorrupt when what names it is damaged.
+        """
         ...

@@ -83,7 +83,10 @@ def _load_streams(task: Task, m: int, clock: ModelClock, references: References 
             what = (
                 f"{task.shard}: the panes of model {model.name!r} version {version!r} were made with another reference"
             )
-            remedy = f"put back the reference with shape {shape}, or monitor under a new model name or group"
+            remedy = (
+                f"put back the reference with shape {shape} (`driftline reference publish`, if it was published), or monitor under "
+                "a new model name or group"
+            )
             raise StateMismatch(what, remedy)
         streams.append(stream)
     names = [(version, variant, segment) for version, variant, _, segment in clock.streams]

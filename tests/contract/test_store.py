@@ -238,17 +238,14 @@ def test_the_reference_of_a_version_never_changes(watched: Watched) -> None:
     store.publish_reference("hash 1", b"one", "m", "v2")
     with pytest.raises(ReferenceMismatch, match="hash 1"):
         store.publish_reference("hash 2", b"two", "m", "v1")
-    assert (store.reference("m", "v1"), store.reference("m", "v2"), store.reference("n", "v1")) == (
-        b"one",
-        b"one",
-        None,
-    )
+    one = "hash 1", b"one"
+    assert [store.reference(*of) for of in (("m", "v1"), ("m", "v2"), ("n", "v1"))] == [one, one, None]
 
 
 def test_a_reference_that_was_damaged_is_whole_when_it_is_published_again(store: Store) -> None:
     store.publish_reference("hash 1", b"o", "m", "v1")
     store.publish_reference("hash 1", b"one", "m", "v1")
-    assert store.reference("m", "v1") == b"one"
+    assert store.reference("m", "v1") == ("hash 1", b"one")
 
 
 def test_a_version_whose_reference_is_gone_is_not_one_that_has_none(redis_url: str) -> None:
@@ -259,7 +256,13 @@ def test_a_version_whose_reference_is_gone_is_not_one_that_has_none(redis_url: s
     with pytest.raises(StateMissing, match="'v1' of model 'm', hash 1, is gone"):
         store.reference("m", "v1")
     store.publish_reference("hash 1", b"one", "m", "v1")
-    assert store.reference("m", "v1") == b"one"
+    assert store.reference("m", "v1") == ("hash 1", b"one")
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset("driftline:references:versions:m", "v1", b"\xff")
+    with pytest.raises(StateCorrupt, match="references:versions:m"):
+        store.reference("m", "v1")
+    with pytest.raises(StateCorrupt, match="references:versions:m"):
+        store.publish_reference("hash 1", b"one", "m", "v1")
 
 
 def held(store: Any, journal: MemoryJournal, token: str) -> Shard:  # noqa: ANN401  # what a shard asks of a store
@@ -374,7 +377,7 @@ def test_shards_are_found_and_erased_by_how_their_names_begin_and_nothing_else_i
     assert store.erase("{task:tes?:") == 1
     assert store.shards("{task:") == ["{task:test2:0}"]
     assert (store.model_starts("test"), store.pinned_partitions("test")) == ({"m": (1, 2)}, 2)
-    assert store.reference("m", "v1") == b"reference"
+    assert store.reference("m", "v1") == ("abc", b"reference")
 
 
 def test_an_owner_whose_shard_was_erased_has_lost_it(store: Store) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from pathlib import Path
+
+import pytest
 
 from streams.edges import heap
 
@@ -12,6 +15,7 @@ MANY, SIZE = 20_000, 2_000
 """40 MB in blocks that Python asks the C library for, and that are too small to be mapped one by one."""
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not run: needs glibc's malloc_trim")
 def test_what_a_thread_has_freed_below_something_that_lives_is_given_back() -> None:
     kept: list[bytes] = []
 

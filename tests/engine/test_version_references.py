@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
 import pytest
 
 from detectors.reference import Reference
 from schemas.config import Config, FeatureSetConfig, ModelConfig
-from schemas.errors import PUBLISH_AGAIN, ReferenceMismatch, StateCorrupt, StateMismatch
+from schemas.errors import PUBLISH_AGAIN, ReferenceMismatch, StateCorrupt, StateMismatch, StateNewer
 from schemas.identifiers import StreamKey
 from streams.edges.memory_store import MemoryStore
 from streams.engine.plan import Model, compile_plan
@@ -103,4 +104,20 @@ def test_a_published_reference_that_is_damaged_is_corrupt_state_and_the_message_
     # Not a ConfigError: that would send somebody to monitor.yaml, or to a file that nobody has.
     with pytest.raises(StateCorrupt, match=f"published for version 'v2' of model 'customers': {said}") as found:
         book.reference_for("customers", "v2")
-    assert PUBLISH_AGAIN in found.value.remedy
+    assert found.value.remedy == PUBLISH_AGAIN
+
+
+def test_a_published_reference_that_is_another_one_or_of_a_newer_driftline_is_refused() -> None:
+    whole = countries(150)
+    store = MemoryStore()
+    model = {"task": "multiclass", "reference": "unused.json"}
+    book = ReferenceBook(Config.model_validate({"models": {"customers": model}}), store)
+    store.publish_reference("another", whole.to_json(), "customers", "v1")
+    with pytest.raises(StateCorrupt, match=f"is another, and what is kept there is {whole.content_hash}") as found:
+        book.reference_for("customers", "v1")
+    assert found.value.remedy == PUBLISH_AGAIN
+    newer = whole.to_json().replace(f'"version":{orjson.loads(whole.to_json())["version"]}'.encode(), b'"version":99')
+    store.publish_reference("newer", newer, "customers", "v2")
+    with pytest.raises(StateNewer, match="version 99") as later:
+        book.reference_for("customers", "v2")
+    assert later.value.remedy == "upgrade driftline"

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException
 
 from schemas.errors import RESTORE
 from tests.faults import redis_faults, results
-from tests.faults.cell import Inconclusive, Stage
+from tests.faults.cell import Missed, Stage
 from tests.faults.deployment import SESSION_MS, Deployment, NotInTime
 from tests.faults.load import Load, Truth
 from tests.faults.processes import LOOK_S, WorkerProcess
@@ -93,7 +93,7 @@ def redis_back(stage: Stage, deployment: Deployment, watch: Watch, since: float)
     took = watch.wait_commit(set(range(deployment.partitions)), since)
     if took is None and stage.lag(deployment) == 0:
         message = "everything was read before Redis was back: nothing was left to commit"
-        raise Inconclusive(message)
+        raise Missed(message)
     assert took is not None, "no commit came after Redis was back"
     stage.sample(REDIS_BACK, took)
 

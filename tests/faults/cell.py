@@ -54,13 +54,17 @@ _AHEAD = 30_000
 UNANSWERED_S = 5.0
 """How long it is asked again what is unread: a broker that is back answers once it has elected its leaders."""
 PLAYS = 3
-"""So often a cell is played that proves nothing. One that fails is never played again."""
+"""So often a cell is played whose fault lands when nothing is unread. One that fails is never played again."""
 _IN_FLIGHT_S = 30.0
 """How long the start of work is waited for before a fault."""
 
 
 class Inconclusive(Exception):  # noqa: N818  # an outcome, not an error
     """The fault did not land while work was in flight: nothing is proved."""
+
+
+class Missed(Inconclusive):
+    """Nothing was unread when the fault landed: it may land better another time. No other reason is played again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Outcome:
     samples: dict[str, list[float]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     caught: str = ""
+    again: list[str] = field(default_factory=list)
+    """Why it was played again, once for each time."""
 
 
 class Stage:
@@ -109,7 +115,7 @@ class Stage:
         ``fresh``: every worker by a new interpreter.
         """
         self._given, self._kafka, self._keep, self._verify = kafka, kafka, keep, verify
-        self._fresh, self._verifies = fresh, False
+        self._fresh, self._verifies, self._missed = fresh, False, False
         self._home = Path(tempfile.mkdtemp(prefix="driftline-faults-"))
         self._number = 0
         self._begin("")
@@ -196,7 +202,7 @@ class Stage:
             self.note(f"{what}: after {before} commits{unread}")
         if not landed:
             message = f"{what}: nothing was unread when it landed"
-            raise Inconclusive(message)
+            raise Missed(message)
         self.count("faults")
 
     @contextlib.contextmanager
@@ -298,24 +304,24 @@ class Stage:
     # -- playing ------------------------------------------------------------------------------------------------------
 
     def play(self, cell: Cell) -> Outcome:
-        """Play one cell; again, up to ``PLAYS`` times in all, where it proved nothing because its fault landed in no work."""
+        """Play one cell; again, up to ``PLAYS`` times in all, where its fault landed when nothing was unread."""
         missed: list[str] = []
         while True:
             outcome = self._play(cell)
-            if outcome.verdict != "inconclusive" or len(missed) == PLAYS - 1:
-                outcome.evidence[:0] = [f"played again, because {why}" for why in missed]
+            if not self._missed or len(missed) == PLAYS - 1:
+                outcome.again += missed
                 return outcome
             missed.append(outcome.why)
 
     def _play(self, cell: Cell) -> Outcome:
         self._begin(cell.name)
-        begin, why, broken = time.monotonic(), "", False
+        begin, why, broken, self._missed = time.monotonic(), "", False, False
         verdict: Verdict = "pass"
         self._verifies = self._verify == "all" or (self._verify == "some" and cell.verified)
         try:
             cell.play(self)
         except Inconclusive as error:
-            verdict, why = "inconclusive", str(error)
+            verdict, why, self._missed = "inconclusive", str(error), isinstance(error, Missed)
         except AssertionError as error:  # of a twin, time that was not enough has seen nothing
             verdict, why, broken = "fail", str(error) or traceback.format_exc(limit=-3), isinstance(error, NotInTime)
         except Exception:  # noqa: BLE001  # whatever went wrong, the cell did not pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import partial
 
-from tests.faults.cell import Cell, Inconclusive, Stage
+from tests.faults.cell import Cell, Missed, Stage
 from tests.faults.crash import DYING, POINTS
 from tests.faults.deployment import Deployment
 from tests.faults.load import Spec
@@ -33,7 +33,7 @@ def dies_at(stage: Stage, d: Deployment, point: str, nth: int, *, unread: bool =
         raise AssertionError(message)
     if unread and stage.unread(d) <= 0:
         message = f"{point}: everything was read when it was passed the {nth}th time"
-        raise Inconclusive(message)
+        raise Missed(message)
     stage.count("kills")
     stage.count("faults")
 

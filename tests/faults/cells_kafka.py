@@ -27,7 +27,7 @@ from tests.faults.absences import (
     settle,
     stopped,
 )
-from tests.faults.cell import Cell, Inconclusive, Stage
+from tests.faults.cell import Cell, Inconclusive, Missed, Stage
 from tests.faults.deployment import INPUTS, KEEP, Deployment, NotInTime
 from tests.faults.load import BEGIN, Load, Truth, place, truth_of
 from tests.faults.processes import WorkerProcess
@@ -352,7 +352,7 @@ def no_letters(fault: Callable[[Deployment], contextlib.AbstractContextManager[N
                 stage.note(f"{none_passed(d, truth)} bad records were passed, each with its dead letter")
                 if not stage.lag(d):
                     message = "everything was read: nothing waited for the dead letters"
-                    raise Inconclusive(message)
+                    raise Missed(message)
                 stage.count("faults")
             since = time.monotonic()
             took = watch.wait_commit(set(range(d.partitions)), since)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.faults.absences import KAFKA_BACK, REDIS_BACK, kafka_back, redis_back, settle
-from tests.faults.cell import Cell, Inconclusive, Stage
+from tests.faults.cell import Cell, Missed, Stage
 from tests.faults.deployment import Deployment
 from tests.faults.load import Load, Spec
 from tests.faults.processes import WorkerProcess
@@ -110,11 +110,11 @@ def after_kafka(stage: Stage) -> None:
 
 @contextlib.contextmanager
 def landing(stage: Stage) -> Iterator[Callable[[], bool]]:
-    """Whether the fault in the block landed in work: one that did not is no sample, and the next one is tried; a few times."""
+    """Whether something was unread when the fault in the block landed: else it is no sample; a few times the next one is tried."""
     landed = [True]
     try:
         yield lambda: landed[0]
-    except Inconclusive:
+    except Missed:
         landed[0] = False
         stage.count("landed in no work")
         if stage.counts["landed in no work"] > MISSES:
@@ -156,7 +156,9 @@ def finish(stage: Stage, d: Deployment, load: Load) -> None:
     """The rest of the traffic at once; then hold the results against the truth, and the times against what is promised."""
     load.hurry()
     for series, values in stage.samples.items():
-        stage.note(f"{series}: {len(values)} samples, at most {max(values):.2f}")
+        missed = stage.counts.get("landed in no work", 0)
+        besides = f"; {missed} more landed when nothing was unread" if missed else ""
+        stage.note(f"{series}: {len(values)} samples, at most {max(values):.2f}{besides}")
     settle(stage, d, load)
     for series, values in stage.samples.items():
         if series in TARGETS:

@@ -21,7 +21,7 @@ from confluent_kafka.admin._resource import ResourceType
 
 from tests.faults import results, verifier
 from tests.faults.absences import proven
-from tests.faults.cell import Cell, Inconclusive, Stage
+from tests.faults.cell import Cell, Inconclusive, Missed, Stage
 from tests.faults.deployment import INPUTS, Deployment, NotInTime
 from tests.faults.load import MODELS, Load, Spec
 from tests.faults.processes import WorkerProcess
@@ -156,7 +156,7 @@ def unread(stage: Stage, d: Deployment, load: Load) -> None:
     """Inconclusive unless records are left, or still come."""
     if not load.running and stage.unread(d) <= 0:
         message = "everything was read when the moment came"
-        raise Inconclusive(message)
+        raise Missed(message)
     stage.count("faults")
 
 

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.faults.cell import Cell, Inconclusive, Stage
+from tests.faults.cell import Cell, Inconclusive, Missed, Stage
 from tests.faults.deployment import SESSION_MS, Deployment
 from tests.faults.load import Spec
 from tests.faults.watch import Watch
@@ -50,11 +50,11 @@ def kills(stage: Stage, spec: Spec, wanted: int, workers: int, seed: int) -> Non
             stage.count("kills", int(landed))
             stage.count("faults", int(landed))
         load.thaw()
-        if (survived := stage.counts.get("kills", 0)) < wanted * 0.9:
+        stage.note(f"{(survived := stage.counts.get('kills', 0))} kills")
+        stage.settle(d, load, timeout_s=600)
+        if survived < wanted * 0.9:  # only now: what went wrong goes first
             message = f"only {survived} of {wanted} kills landed while records were unread"
             raise Inconclusive(message)
-        stage.note(f"{survived} kills")
-        stage.settle(d, load, timeout_s=600)
 
 
 def commits(worker: WorkerProcess, watch: Watch, before: dict[int, int]) -> bool:
@@ -147,7 +147,7 @@ def rolling(stage: Stage, *, static: bool) -> None:
             stage.sample("stop_s", time.monotonic() - begin)
             d.wait_ready(d.start(name))
             if stage.unread(d) <= 0:
-                raise Inconclusive("everything was read before the last restart")
+                raise Missed("everything was read before the last restart")
         stage.settle(d, load)
 
 
@@ -179,7 +179,7 @@ def scaled(stage: Stage, settings: dict[str, object] | None = None) -> None:
             for worker in d.started:
                 assert worker.alive or worker.status == 0, f"{worker.name} ended with {worker.status}: {worker.tail()}"
             if stage.unread(d) <= 0:
-                raise Inconclusive("everything was read before the last step")
+                raise Missed("everything was read before the last step")
         stage.settle(d, load)
 
 

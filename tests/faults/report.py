@@ -72,6 +72,7 @@ class Run:
                 "caught": sum(o.verdict == "pass" for o in self.outcomes if o.caught),
                 "played": sum(bool(o.caught) for o in self.outcomes),
             },
+            "again": sum(bool(o.again) for o in self.outcomes),
             "counts": dict(counts),
             "figures": {name: figures(values) for name, values in sorted(series.items())},
             "outcomes": [asdict(o) for o in self.outcomes],
@@ -107,6 +108,7 @@ def quantile(values: list[float], q: float) -> float:
 def line(outcome: Outcome) -> str:
     """An outcome for the terminal: its evidence, and why it did not pass."""
     said = [f"{'':28} {outcome.verdict} in {outcome.seconds:.0f} s"]
+    said += [f"{'':30} played again, because {why}" for why in outcome.again]
     said += [f"{'':30} {note}" for note in outcome.evidence]
     said += [f"{'':30} {name}: {figures(values)}" for name, values in outcome.samples.items()]
     said += [f"{'':30} ! {part}" for part in outcome.why.splitlines()]
@@ -118,6 +120,7 @@ def table(told: dict[str, Any]) -> str:
     cells, sabotages, counts = told["cells"], told["sabotages"], told["counts"]
     rows = [
         ("cells passed / failed / inconclusive", f"{cells['pass']} / {cells['fail']} / {cells['inconclusive']}"),
+        ("cells played again, because nothing was unread when their fault landed", f"{told['again']}"),
         ("sabotages caught", f"{sabotages['caught']} of {sabotages['played']}"),
         ("kills survived", f"{counts.get('kills', 0):,}"),
         ("faults in all", f"{counts.get('faults', 0):,}"),

@@ -135,10 +135,10 @@ def soak(stage: Stage, seconds: float) -> None:
         stage.note(f"MB at each tenth: {', '.join(f'{mb:.1f}' for mb in tenths)}")
         stage.sample("memory_percent_per_hour", growth)
         stage.settle(d, load, timeout_s=600)
+        assert growth < MOST_SLOPE, f"the memory of {steady.name} grows by {growth:.2f} % an hour"
         if stage.counts.get("faults", 0) < seconds / MOST_APART_S:
             message = f"only {stage.counts.get('faults', 0)} faults landed while work was under way"
             raise Inconclusive(message)
-        assert growth < MOST_SLOPE, f"the memory of {steady.name} grows by {growth:.2f} % an hour"
 
 
 def slope(samples: list[tuple[float, int]], since: float) -> float:

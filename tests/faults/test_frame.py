@@ -15,7 +15,7 @@ import pytest
 from tests.faults import cell, cells_sabotage, report
 from tests.faults.__main__ import cells, main
 from tests.faults.absences import last_words, stopped
-from tests.faults.cell import Cell, Inconclusive, Outcome, Stage
+from tests.faults.cell import Cell, Inconclusive, Missed, Outcome, Stage
 from tests.faults.cells_commit import EVERY
 from tests.faults.cells_recovery import MISSES, landing
 from tests.faults.deployment import NotInTime
@@ -125,28 +125,32 @@ def test_a_cell_that_proves_nothing_is_played_again_and_one_that_fails_never() -
 
         with Stage() as stage:
             outcome = stage.play(Cell("a", "", cell))
-        said.extend(outcome.evidence)
+        said.extend([*outcome.again, *outcome.evidence])
         assert not left
         return outcome
 
-    missed = Inconclusive("too early")
+    missed = Missed("too early")
     assert play(missed, missed, None).verdict == "pass"
-    assert said == ["played again, because too early", "played again, because too early", "play 3"]
+    assert said == ["too early", "too early", "play 3"]
     assert play(missed, missed, missed).verdict == "inconclusive"
     assert play(missed, AssertionError("two are missing")).verdict == "fail"
+    # Nobody commits, nobody answers, nothing comes in time: that may be the product, and is not tried until it goes well.
+    assert play(Inconclusive("no commit came by")).verdict == "inconclusive"
 
 
 def test_a_sample_that_landed_in_no_work_is_none_and_only_a_few_are_forgiven() -> None:
     with Stage() as stage:
         for _ in range(MISSES):
             with landing(stage) as landed:
-                raise Inconclusive("too early")
+                raise Missed("too early")
             assert not landed()
         with landing(stage) as landed:
             stage.note("seen")
         assert landed()
-        with pytest.raises(Inconclusive), landing(stage):
-            raise Inconclusive("too early")
+        with pytest.raises(Missed), landing(stage):
+            raise Missed("too early")
+    with Stage() as stage, pytest.raises(Inconclusive), landing(stage):
+        raise Inconclusive("no commit came by")
 
 
 def test_a_cell_passes_fails_or_proves_nothing(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from schemas.errors import (
 )
 from schemas.journal import ClockEntry
 from streams import worker as module
+from streams.edges import heap
 from streams.edges.kafka_log import KafkaLog, raise_for
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
@@ -330,6 +331,16 @@ def test_a_journal_with_other_partitions_ends_the_worker(worker: Worker, counts:
     worker._next_topics = 0.0  # noqa: SLF001  # else it looks in half a minute
     with pytest.raises(PartitionCountChanged, match="the journal, has"):
         play(worker, 1)
+
+
+def test_a_worker_gives_memory_back_now_and_then(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(heap, "trim", lambda: trims.append(1))
+    play(worker, 3)
+    assert not trims  # half a minute is not over
+    worker._next_topics = 0.0  # noqa: SLF001  # else it looks in half a minute
+    play(worker, 3)
+    assert len(trims) == 1
 
 
 def test_a_topic_that_is_missing_once_is_asked_for_again_and_one_missing_twice_in_a_row_ends_the_worker(

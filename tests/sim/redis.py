@@ -200,6 +200,6 @@ class Connection:
         """As the protocol says."""
         self._store.publish_reference(content_hash, data, model, version)
 
-    def reference(self, model: str, version: str) -> bytes | None:
+    def reference(self, model: str, version: str) -> tuple[str, bytes] | None:
         """As the protocol says."""
         return self._store.reference(model, version)
