@@ -38,7 +38,10 @@ RESTORE: Final = (
     "restore Redis from its backup, or count everything again that the topics still hold: `driftline recover --rebuild`"
 )
 """The remedy for state that cannot be used."""
-PUBLISH_AGAIN: Final = "publish the same file again (`driftline reference publish FILE --model M --version V`), or restore Redis from its backup"
+PUBLISH_AGAIN: Final = (
+    "publish the same file again (`driftline reference publish FILE --model M --version V`), "
+    "or restore Redis from its backup"
+)
 """The remedy for a published reference that cannot be used."""
 OTHER_COUNT: Final = (
     "put the number of partitions back, or start a new group (`group` in monitor.yaml) that reads from the start"
