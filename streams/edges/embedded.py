@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -77,14 +78,30 @@ exit "$status"
 """
 
 
+_PORTS: Final = range(20_000, 32_000)
+
+
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of the loopback interface that nobody listens on at this moment."""
+    """Return `count` different TCP ports of the loopback interface that nobody listens on at this moment.
+
+    They lie below those that systems give to outgoing connections (Linux from 32,768, others from 49,152 on): one of these could be
+    taken before it is used, or while what listens there is started again.
+
+    Raises:
+        OSError: none of a thousand was free.
+    """
     with contextlib.ExitStack() as held:
-        # All are held at once, or the same port could be found twice.
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        found: list[int] = []  # all are held at once, or the same port could be found twice
+        for _ in range(1_000):
+            if len(found) == count:
+                return found
+            port = _PORTS.start + secrets.randbelow(len(_PORTS))  # `random` would go on alike in forks
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind((LOOPBACK, port))
+                found.append(port)
+    message = f"no {count} free ports between {_PORTS.start} and {_PORTS.stop} of {LOOPBACK}"
+    raise OSError(message)
 
 
 class GuardedProcess:

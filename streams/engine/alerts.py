@@ -40,7 +40,10 @@ class Condition(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One transition of one alert, decided at ``time`` (ms). ``since`` is where the change is thought to begin."""
+    """One transition of one alert, decided at ``time`` (ms). ``since`` is where the change is thought to begin.
+
+    ``condition`` as the transition left it.
+    """
 
     transition: Transition
     stream: StreamKey

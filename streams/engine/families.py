@@ -6,6 +6,7 @@ those alone, and not on how far the other families happen to be (P2).
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -103,7 +104,8 @@ def decide(  # noqa: PLR0913  # all that a cell's decision is made of, once
     evidence = msgspec.structs.replace(evidence, windows=[Span.of(*w) for w in confirming])
     if since is None:
         since = min((w[0] for w in confirming), default=window[0])
-    return Change(transition, stream, family, subject, condition, window, time, since, evidence, summary)
+    # As it is now: the same look may go on to change it again before this is told (P3).
+    return Change(transition, stream, family, subject, copy(condition), window, time, since, evidence, summary)
 
 
 def supersede(book: Book, model: str, family: Family, version: str, time: int, evidence: Evidence) -> list[Change]:
@@ -126,7 +128,7 @@ def supersede(book: Book, model: str, family: Family, version: str, time: int, e
                         stream,
                         family,
                         subject,
-                        condition,
+                        copy(condition),
                         window,
                         window[1],
                         window[0],

@@ -83,6 +83,19 @@ def test_a_busy_model_is_missed_after_one_window_and_welcomed_when_it_is_back() 
     assert one.heard() == [("resolved", "v1", "critical", 207)]
 
 
+def test_a_silence_that_begins_and_ends_in_one_look_is_told_as_one_that_takes_two() -> None:
+    for looks in (1, 2):
+        one = Listener(model())
+        one.hear(200, v1=100)
+        if looks == 2:
+            one.hear(5)
+        else:
+            one.now += 5 * WINDOW
+        one.hear(1, v1=100)
+        told = [(c.transition, c.condition.sequence, c.condition.open) for c in one.said]
+        assert told == [("opened", 1, True), ("resolved", 2, False)]  # ids are made of the sequence (P3)
+
+
 def test_the_alert_says_since_when_how_long_and_what_was_expected() -> None:
     one = Listener(model())
     one.hear(200, v1=100)

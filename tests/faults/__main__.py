@@ -93,6 +93,20 @@ def _lane(cells_of_kind: list[Cell], given: argparse.Namespace) -> list[Outcome]
         return [played.get(c.name, Outcome(c.name, c.what, "fail", 0.0, why, caught=c.caught)) for c in cells_of_kind]
 
 
+def choose(known: list[Cell], given: argparse.Namespace) -> list[Cell]:
+    """The cells that the options name."""
+    names = {cell.name for cell in known}
+
+    def named(cell: Cell, wanted: list[str]) -> bool:
+        return any(cell.name == n or (n not in names and cell.name.startswith(n)) for n in wanted)
+
+    return [
+        c
+        for c in known
+        if (not given.cells or named(c, given.cells)) and not named(c, given.without) and (c.short or not given.short)
+    ]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Play; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
@@ -116,19 +130,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="say which cells there are")
     parser.add_argument("--keep", action="store_true", help="leave the logs of cells that do not pass")
     parser.add_argument("--json", type=Path, help="write outcomes and figures there, after every cell")
+    parser.add_argument(
+        "--complete", action="store_true", help="play what has no pass in the file of --json, and add it there"
+    )
     parser.add_argument("--page", type=Path, help="refresh the generated part of this page")
     given = parser.parse_args(arguments)
     known = [*cells(), *([soak.cell(given.soak)] if given.soak else [])]
-    names = {cell.name for cell in known}
-
-    def named(cell: Cell, wanted: list[str]) -> bool:
-        return any(cell.name == n or (n not in names and cell.name.startswith(n)) for n in wanted)
-
-    chosen = [
-        c
-        for c in known
-        if (not given.cells or named(c, given.cells)) and not named(c, given.without) and (c.short or not given.short)
-    ]
+    chosen = choose(known, given)
+    run = report.Run(sys.argv[1:] if arguments is None else arguments)
+    if given.complete:
+        run.before = orjson.loads(given.json.read_bytes())
+        passed = run.passed()
+        chosen = [c for c in chosen if c.name not in passed]
     if given.list:
         for cell in chosen:
             sys.stdout.write(f"{cell.name:28} {'short' if cell.short else '     '} {cell.what}\n")
@@ -138,14 +151,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if not given.short and not given.lane:
         compile_first(given)
-    run = report.Run(sys.argv[1:] if arguments is None else arguments)
     for outcome in play_beside(chosen, given) if given.lanes > 1 else play(chosen, given):
         sys.stdout.write(f"{outcome.name}\n{report.line(outcome)}")
         sys.stdout.flush()
         run.add(outcome)
         if given.json:
             run.write(given.json)
-    run.outcomes.sort(key=lambda outcome: [cell.name for cell in chosen].index(outcome.name))
+    run.outcomes.sort(key=lambda outcome: [cell.name for cell in known].index(outcome.name))
     if given.json:
         run.write(given.json)
     if given.page:

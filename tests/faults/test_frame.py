@@ -310,6 +310,24 @@ def test_the_page_shows_what_was_played_and_that_a_target_was_missed(tmp_path: P
         report.refresh(page, run.told())
 
 
+def test_a_run_is_completed_by_what_had_no_pass_and_the_page_says_so(tmp_path: Path) -> None:
+    first = report.Run(["--json", "x"])
+    first.add(Outcome("a.b", "what", "pass", 60.0, "", ["seen"], {}, {"kills": 2}))
+    first.add(Outcome("a.c", "other", "fail", 60.0, "the broker did not start"))
+    first.write(tmp_path / "file")
+    run = report.Run(["--complete"], before=orjson.loads((tmp_path / "file").read_bytes()))
+    assert run.passed() == {"a.b"}
+    run.add(Outcome("a.c", "other", "pass", 60.0, "", ["seen, too"], {}, {"kills": 1}))
+    told = run.told()
+    assert (told["cells"]["pass"], told["cells"]["fail"], told["counts"]["kills"]) == (2, 0, 3)
+    text = report.page(told)
+    assert f"Played on {first.begun.isoformat()[:10]} by `python -m tests.faults --json x`" in text
+    assert "What had not passed was played again on" in text
+    assert "by `python -m tests.faults --complete`." in text
+    assert "| pass | played again (fail at first: the broker did not start): seen, too |" in text
+    assert "| cells played again | 1 |" in text
+
+
 def test_a_worker_of_the_nursery_ends_as_one_of_a_new_interpreter_does(tmp_path: Path) -> None:
     """A configuration that is not there: status 2 and one sentence; SIGKILL: 137."""
     ended = []
