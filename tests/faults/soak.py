@@ -1,8 +1,9 @@
 """The soak: steady traffic for an hour, a fault about every half minute, one worker that lives through all of it.
 
 ``python -m tests.faults --cells soak --soak 3600``. At the end the same checks as
-after every cell; besides, the memory of the worker that lived: a line is laid through its samples after the warm-up (the middle of
-all slopes between two of them, Theil and Sen, which a few high samples do not move), in percent an hour.
+after every cell; besides, the memory of the worker that lived: the middle of all slopes between two samples after the warm-up (Theil
+and Sen, which a few high samples do not move), in percent an hour. Only samples are compared at which it owned as many tasks: each of
+them takes memory, and how many it has is what the faults change.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.faults.cell import Cell, Inconclusive, Stage
 from tests.faults.deployment import Deployment
@@ -35,6 +37,14 @@ MOST_SLOPE = 1.0
 _SAMPLE_S = 5.0
 _BACK_S = 90.0
 """Until every task commits again after a fault."""
+
+
+class Sample(NamedTuple):
+    """When (s since the begin), how many tasks it owned, and its resident memory (bytes)."""
+
+    at: float
+    tasks: int
+    memory: int
 
 
 @dataclass(slots=True)
@@ -105,11 +115,11 @@ def soak(stage: Stage, seconds: float) -> None:
         d.wait_ready(steady, *playing.others)
         load = d.load(Spec(predictions=int(seconds * RATE / 2.07), rate=RATE))
         d.wait_for(lambda: watch.commits() >= 10, "the first commits")
-        begin, samples = time.monotonic(), list[tuple[float, int]]()
+        begin, samples = time.monotonic(), list[Sample]()
         due = begin + EVERY_S
         while (now := time.monotonic()) < begin + seconds:
             if steady.memory_bytes():
-                samples.append((now - begin, steady.memory_bytes()))
+                samples.append(Sample(now - begin, len(steady.partitions()), steady.memory_bytes()))
             assert steady.alive, f"{steady.name} ended with {steady.status}: {steady.tail()}"
             if now >= due:
                 chosen = chance.choice(playing.faults())
@@ -131,8 +141,8 @@ def soak(stage: Stage, seconds: float) -> None:
         stage.note(
             f"{seconds / 60:.0f} minutes, {stage.counts.get('faults', 0)} faults, memory {growth:+.2f} % an hour"
         )
-        tenths = [samples[int(q * (len(samples) - 1) / 10)][1] / 2**20 for q in range(11)]
-        stage.note(f"MB at each tenth: {', '.join(f'{mb:.1f}' for mb in tenths)}")
+        tenths = [samples[int(q * (len(samples) - 1) / 10)] for q in range(11)]
+        stage.note(f"MB (tasks) at each tenth: {', '.join(f'{s.memory / 2**20:.1f} ({s.tasks})' for s in tenths)}")
         stage.sample("memory_percent_per_hour", growth)
         stage.settle(d, load, timeout_s=600)
         assert growth < MOST_SLOPE, f"the memory of {steady.name} grows by {growth:.2f} % an hour"
@@ -141,12 +151,13 @@ def soak(stage: Stage, seconds: float) -> None:
             raise Inconclusive(message)
 
 
-def slope(samples: list[tuple[float, int]], since: float) -> float:
+def slope(samples: list[Sample], since: float) -> float:
     """Percent an hour, of the samples after a time."""
-    late = [s for s in samples if s[0] >= since]
+    late = [s for s in samples if s.at >= since]
     step = max(1, len(late) // 400)  # all pairs of 400 are enough
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.combinations(late[::step], 2)]
-    return 100 * 3_600 * statistics.median(slopes) / statistics.median(s[1] for s in late)
+    pairs = itertools.combinations(late[::step], 2)
+    slopes = [(b.memory - a.memory) / (b.at - a.at) for a, b in pairs if a.tasks == b.tasks]
+    return 100 * 3_600 * statistics.median(slopes) / statistics.median(s.memory for s in late)
 
 
 def cell(seconds: float) -> Cell:

@@ -24,7 +24,7 @@ from tests.faults.nursery import Nursery
 from tests.faults.processes import WorkerProcess
 from tests.faults.results import Results, against_calm, against_truth
 from tests.faults.sabotage_patches import DYING
-from tests.faults.soak import slope
+from tests.faults.soak import Sample, slope
 from tests.faults.watch import Seen, Watch
 
 SPEC = Spec(predictions=20_000, partitions=3, regime=5_000)
@@ -350,12 +350,14 @@ def test_a_worker_of_the_nursery_ends_as_one_of_a_new_interpreter_does(tmp_path:
     Nursery.close()
 
 
-def test_a_slope_is_percent_of_the_median_an_hour_and_spikes_do_not_move_it() -> None:
-    flat = [(float(t), 1_000_000) for t in range(0, 3_600, 10)]
+def test_a_slope_is_percent_of_the_median_an_hour_and_neither_spikes_nor_tasks_move_it() -> None:
+    flat = [Sample(float(t), 1, 1_000_000) for t in range(0, 3_600, 10)]
     assert slope(flat, 900) == 0
-    rising = [(t, n + int(t * 100_000 / 3_600)) for t, n in flat]
+    rising = [Sample(s.at, 1, s.memory + int(s.at * 100_000 / 3_600)) for s in flat]
     assert 9 < slope(rising, 900) < 10  # a tenth of the first sample, and less of the median
-    spiky = [(t, n * (3 if i % 7 == 0 else 1)) for i, (t, n) in enumerate(flat)]
+    spiky = [s._replace(memory=s.memory * (3 if i % 7 == 0 else 1)) for i, s in enumerate(flat)]
     assert slope(spiky, 900) == 0
-    warm = [(t, n if t >= 900 else n // 2) for t, n in flat]
+    warm = [s if s.at >= 900 else s._replace(memory=s.memory // 2) for s in flat]
     assert slope(warm, 900) == 0
+    more = [s if s.at < 2_000 else Sample(s.at, 2, 2 * s.memory) for s in flat]
+    assert slope(more, 900) == 0
