@@ -11,6 +11,7 @@ value (`DeadLetterReason`, `Outcome`): a bad record is counted and passed, it ne
     ├── TopicMissing               a topic that driftline reads or writes does not exist
     ├── PermissionMissing          the broker or Redis refuses what driftline has to do
     ├── ReferenceMismatch          a reference does not belong to this model, or is not the one that was published
+    │   └── ReferenceNewer         written by a newer driftline
     ├── PartitionCountChanged      a topic has another number of partitions than the state was made for (R10)
     ├── NotCoPartitioned           predictions and labels do not put one id on one partition number
     └── TaskError                  one task cannot go on as it is; the worker can
