@@ -22,6 +22,7 @@ flight, and is never a pass. ``stage.note`` adds a line of evidence, ``stage.sam
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -323,9 +324,9 @@ class Stage:
         except Inconclusive as error:
             verdict, why, self._missed = "inconclusive", str(error), isinstance(error, Missed)
         except AssertionError as error:  # of a twin, time that was not enough has seen nothing
-            verdict, why, broken = "fail", str(error) or traceback.format_exc(limit=-3), isinstance(error, NotInTime)
+            verdict, why, broken = "fail", str(error) or _trace(3), isinstance(error, NotInTime)
         except Exception:  # noqa: BLE001  # whatever went wrong, the cell did not pass
-            verdict, why, broken = "fail", traceback.format_exc(limit=-5), True
+            verdict, why, broken = "fail", _trace(5), True
         if cell.caught and verdict != "inconclusive" and not broken:  # what broke down has seen nothing
             verdict = "pass" if verdict == "fail" else "fail"
             why = why if verdict == "pass" else f"nobody saw that {cell.caught} was taken away"
@@ -334,3 +335,8 @@ class Stage:
         seconds = time.monotonic() - begin
         args = (cell.name, cell.what, verdict, seconds, why, self.evidence, self.samples, self.counts, cell.caught)
         return Outcome(*args)
+
+
+def _trace(frames: int) -> str:
+    """The error that is being handled, with its last frames; of files only the names, because the report is published."""
+    return re.sub(r'(?<=File ")[^"]*/', "", traceback.format_exc(limit=-frames))

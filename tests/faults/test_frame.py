@@ -178,6 +178,7 @@ def test_a_cell_passes_fails_or_proves_nothing(tmp_path: Path) -> None:
     assert plays[0].evidence == ["seen"]
     assert plays[1].why == "two are missing"
     assert "KeyError" in plays[2].why
+    assert 'File "test_frame.py"' in plays[2].why  # the page names no paths of a machine
     assert list(tmp_path.iterdir()) == []
 
 
