@@ -190,6 +190,11 @@ class KafkaPublisher:
             if error is not None:
                 self._failed(record, error)
                 return
+            if message.offset() is None:
+                # The client takes a record for acknowledged when a later one of its partition is. A topic that was made anew
+                # meanwhile may have taken the later one alone: what got no place is sent once more.
+                self._again(record)
+                return
             self._records -= 1
             self._bytes -= record.bytes
             self._stalled = False
@@ -210,13 +215,17 @@ class KafkaPublisher:
         self.failures += 1
         if error.fatal():
             self._fatal.append(error)
-        lane = self._lanes.setdefault(record.topic, _Lane())
         if error.code() in _REFUSED and record.shorter is not None:
             self._bytes += record.shorter.bytes - record.bytes
-            record = record.shorter
+            self._again(record.shorter)
         else:
-            lane.not_before_s = time.monotonic() + RESEND_S
+            self._again(record).not_before_s = time.monotonic() + RESEND_S
+
+    def _again(self, record: _Record) -> _Lane:
+        """Send it again before what waits for its topic."""
+        lane = self._lanes.setdefault(record.topic, _Lane())
         lane.refused.append(record)
+        return lane
 
     def _hand_on(self) -> None:
         """Give the client what waits, as far as it has room."""

@@ -218,6 +218,36 @@ def test_one_that_has_waited_in_vain_still_hears_of_acknowledgements_when_it_is_
         time.sleep(0.01)
 
 
+class _Implicit:
+    """A client that takes the first of its records for acknowledged without a place, as librdkafka does when a later one is."""
+
+    def __init__(self) -> None:
+        self.offset = -1001
+        self.reports: list[Callable[[], None]] = []
+
+    def produce(self, topic: str, *, on_delivery: Callable[[None, Message], None], **_: object) -> None:
+        message = Message(topic=topic, partition=0, offset=self.offset)
+        self.offset = max(self.offset + 1, 0)
+        self.reports.append(lambda: on_delivery(None, message))
+
+    def poll(self, _: float) -> None:
+        while self.reports:
+            self.reports.pop(0)()
+
+
+def test_what_is_acknowledged_and_stands_nowhere_is_sent_again() -> None:
+    publisher = made(NOWHERE)
+    publisher.close(0.1)
+    publisher._producer = _Implicit()  # type: ignore[assignment]  # noqa: SLF001
+    places: list[tuple[str, int]] = []
+    for name in ("first", "second"):
+        publisher.entrust("journal", b"shard", b"entry", [], lambda _, offset, name=name: places.append((name, offset)))  # type: ignore[misc]
+    publisher.poll()
+    assert (publisher.unsettled, places) == (1, [("second", 0)])
+    assert publisher.settled()
+    assert places == [("second", 0), ("first", 1)]
+
+
 def test_an_error_that_ends_the_client_is_raised_by_the_next_poll_and_by_no_callback() -> None:
     publisher = made(NOWHERE)
     error = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "the log has lost records", True)  # noqa: FBT003  # fatal
