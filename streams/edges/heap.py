@@ -9,10 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from typing import Final
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""As malloc.h numbers them."""
+_LARGE: Final = 1 << 20
+"""Bytes: columns of a batch of thousands of records, and what a fetch brings, are larger; what state is made of is smaller."""
 _C = None
 with contextlib.suppress(OSError):  # an interpreter that cannot load libraries works without this
     _C = ctypes.CDLL(None)
+
+
+def map_large() -> None:
+    """Have large blocks mapped one by one, so that they go back as soon as they are freed (mallopt(3)); nothing without glibc.
+
+    Left alone, glibc raises the limit to the largest block that was ever freed (32 MB at most): what a backlog needs then lies
+    between the small blocks that live on, and leaves holes there.
+    """
+    if _C is not None and hasattr(_C, "mallopt"):
+        _C.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        _C.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE)
 
 
 def trim() -> None:

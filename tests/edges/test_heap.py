@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,7 +17,36 @@ MANY, SIZE = 20_000, 2_000
 """40 MB in blocks that Python asks the C library for, and that are too small to be mapped one by one."""
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not run: needs glibc's malloc_trim")
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not run: needs glibc's malloc")
+BACKLOG = """
+from pathlib import Path
+from streams.edges import heap
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) >> 8
+
+if {mapped}:
+    heap.map_large()
+bytearray(30 << 20)  # freed at once: from now on glibc maps nothing smaller by itself
+blocks, kept = [], []
+for _ in range(40):
+    blocks.append(bytearray(2 << 20))
+    kept.append(bytearray(2_000))  # lives on, behind it
+full = resident()
+blocks.clear()
+print(full - resident())
+"""
+
+
+@GLIBC
+@pytest.mark.parametrize("mapped", [True, False])
+def test_large_blocks_go_back_as_soon_as_they_are_freed_and_only_then(mapped: bool) -> None:  # noqa: FBT001
+    program = [sys.executable, "-c", BACKLOG.format(mapped=mapped)]
+    given_back = int(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
+    assert (given_back > 60) is mapped, f"{given_back} of 80 MB went back"
+
+
+@GLIBC
 def test_what_a_thread_has_freed_below_something_that_lives_is_given_back() -> None:
     kept: list[bytes] = []
 
