@@ -2,7 +2,7 @@
 
 Nothing here waits for room: what the client cannot take now stands in a queue of our own by topic, in order, and ``poll`` hands
 it on. ``full`` says that so much waits that the worker has to stop fetching (P6). The records of one key arrive in the order in
-which they were given, unless Kafka refuses one of them and takes a later one.
+which they were given, unless Kafka refuses one of them, or does not say where it put it, and takes a later one.
 """
 
 from __future__ import annotations
