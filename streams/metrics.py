@@ -157,7 +157,7 @@ class WorkerMetrics(Collector):
         )
         failures = CounterMetricFamily(
             "driftline_publish_failures",
-            "Deliveries that Kafka refused; each was sent again.",
+            "Deliveries that Kafka refused, or acknowledged without an offset; each was sent again.",
             worker.publisher.failures,
         )
         yield from (windows, alerts, is_open, ready, failures)

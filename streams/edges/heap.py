@@ -14,7 +14,7 @@ from typing import Final
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """As malloc.h numbers them."""
 _LARGE: Final = 1 << 20
-"""Bytes: columns of a batch of thousands of records, and what a fetch brings, are larger; what state is made of is smaller."""
+"""Bytes: what a full batch is decoded into is larger; what state is made of is smaller."""
 _C = None
 with contextlib.suppress(OSError):  # an interpreter that cannot load libraries works without this
     _C = ctypes.CDLL(None)
@@ -24,7 +24,8 @@ def map_large() -> None:
     """Have large blocks mapped one by one, so that they go back as soon as they are freed (mallopt(3)); nothing without glibc.
 
     Left alone, glibc raises the limit to the largest block that was ever freed (32 MB at most): what a backlog needs then lies
-    between the small blocks that live on, and leaves holes there.
+    between the small blocks that live on, and leaves holes there. With that limit fixed glibc does not adjust the one for the top
+    of the heap either, which would be given back and asked for again with every 128 KiB.
     """
     if _C is not None and hasattr(_C, "mallopt"):
         _C.mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -192,7 +192,9 @@ class KafkaPublisher:
                 return
             if message.offset() is None:
                 # The client takes a record for acknowledged when a later one of its partition is. A topic that was made anew
-                # meanwhile may have taken the later one alone: what got no place is sent once more.
+                # meanwhile may have taken the later one alone: what got no place is sent once more. (It also has no place for
+                # what a broker calls a duplicate; Kafka gives the first place again instead.)
+                self.failures += 1
                 self._again(record)
                 return
             self._records -= 1
