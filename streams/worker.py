@@ -310,7 +310,6 @@ class Worker:
         # What lives by now lives as long as the process. Unfrozen, every full collection walks the heap of all imported
         # libraries again, and the objects of each batch cause one: that was a quarter of the CPU per event.
         gc.freeze()
-        heap.map_large()
         try:
             while not self._stopping:
                 self.step()

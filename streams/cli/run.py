@@ -53,10 +53,12 @@ def work(config: Config, *, look_first: bool = False) -> None:
     import structlog
     from prometheus_client import CollectorRegistry
 
+    from streams.edges import heap
     from streams.edges.http import HealthServer
     from streams.metrics import WorkerMetrics
     from streams.worker import Worker
 
+    heap.keep_little()
     log = structlog.get_logger()
     worker = Worker(config, look_first=look_first)
     registry = CollectorRegistry()

@@ -11,25 +11,27 @@ import contextlib
 import ctypes
 from typing import Final
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """As malloc.h numbers them."""
-_LARGE: Final = 1 << 20
-"""Bytes: what a full batch is decoded into is larger; what state is made of is smaller."""
+_LARGE: Final = 256 << 10
+"""Bytes: what a full batch is fetched and decoded into is larger; what state is made of is smaller."""
 _C = None
 with contextlib.suppress(OSError):  # an interpreter that cannot load libraries works without this
     _C = ctypes.CDLL(None)
 
 
-def map_large() -> None:
-    """Have large blocks mapped one by one, so that they go back as soon as they are freed (mallopt(3)); nothing without glibc.
+def keep_little() -> None:
+    """Have the C library keep little of what is freed (mallopt(3)); nothing without glibc. To be called before there are threads.
 
-    Left alone, glibc raises the limit to the largest block that was ever freed (32 MB at most): what a backlog needs then lies
-    between the small blocks that live on, and leaves holes there. With that limit fixed glibc does not adjust the one for the top
-    of the heap either, which would be given back and asked for again with every 128 KiB.
+    Two arenas: Python's threads take turns anyway, and those of librdkafka share the second. Large blocks are mapped one by one, and
+    go back as soon as they are freed. Left alone, glibc raises that limit to the largest block that was ever freed (32 MB at
+    most): what a backlog needs then lies between the small blocks that live on, and leaves holes there. With the limit fixed glibc
+    does not adjust the one for the top of the heap either, which would be given back and asked for again with every 128 KiB.
     """
     if _C is not None and hasattr(_C, "mallopt"):
+        _C.mallopt(_M_ARENA_MAX, 2)
         _C.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        _C.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE)
+        _C.mallopt(_M_TRIM_THRESHOLD, 16 * _LARGE)
 
 
 def trim() -> None:
