@@ -19,6 +19,7 @@ from loadtest.answer import Committed
 from loadtest.job import Job, Result, Stuck
 from loadtest.measure import Meter, Stages
 from schemas import config as configuration
+from streams.edges import heap
 from streams.edges.kafka_log import KafkaLog
 from streams.edges.memory_journal import MemoryJournal
 from streams.edges.memory_publisher import MemoryPublisher
@@ -119,6 +120,7 @@ def run(job: Job) -> Result:
     committed, stages = Committed(), Stages()
     for owner, method, stage in _WATCHED:
         stages.watch(owner, method, stage)
+    heap.keep_little()  # as `driftline run`
     worker = MeasuredWorker(config, job, stages)
     worker.run()
     if worker.result is None:
