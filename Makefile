@@ -52,7 +52,7 @@ format: install ## let ruff rewrite the code
 kafka: install ## fetch Apache Kafka for the tests into .cache
 	@$(BIN)/python -m tests.services.kafka || test "$$CI" != true
 
-faults: kafka ## every fault on real processes, a soak of an hour, and the figures of docs/reliability.md (an hour and a quarter)
+faults: kafka ## every fault on real processes, a soak of an hour, and the figures of docs/reliability.md (an hour and fifty minutes)
 	$(BIN)/python -m tests.faults --soak 3600 --lanes 3 --json loadtest/results/faults.json --page docs/reliability.md
 
 bench: install ## events per CPU-second through the whole pipeline, and speed and size of the statistics
