@@ -14,7 +14,7 @@ from typing import Final
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """As malloc.h numbers them."""
 _LARGE: Final = 256 << 10
-"""Bytes: what a full batch is fetched and decoded into is larger; what state is made of is smaller."""
+"""Bytes: below what a fetch of librdkafka may bring (1 MB) and the values of a full batch (10,000 records of 8 bytes a feature)."""
 _C = None
 with contextlib.suppress(OSError):  # an interpreter that cannot load libraries works without this
     _C = ctypes.CDLL(None)
